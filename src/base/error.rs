@@ -1,0 +1,51 @@
+//! Errors a user can meet, by the exit code they lead to.
+
+use std::fmt;
+
+/// What kind of trouble an error is; each class has its own exit code (see the README's table).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorClass {
+    /// Wrong arguments or an invalid manifest: exit 2.
+    Usage,
+    /// The environment is at fault (no container engine, image missing, cluster lost): exit 3.
+    Environment,
+    /// The selection matched nothing: exit 4.
+    NothingSelected,
+}
+
+/// An error to be shown to the user as it is: one or more lines, the first says what is wrong.
+#[derive(Clone, Debug)]
+pub struct Error {
+    class: ErrorClass,
+    message: String,
+}
+
+impl Error {
+    /// A mistake in the arguments or the manifests.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Error { class: ErrorClass::Usage, message: message.into() }
+    }
+
+    /// Trouble with the environment.
+    pub fn environment(message: impl Into<String>) -> Self {
+        Error { class: ErrorClass::Environment, message: message.into() }
+    }
+
+    /// Nothing matched the selection.
+    pub fn nothing_selected(message: impl Into<String>) -> Self {
+        Error { class: ErrorClass::NothingSelected, message: message.into() }
+    }
+
+    /// The class, which decides the exit code.
+    pub fn class(&self) -> ErrorClass {
+        self.class
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {}

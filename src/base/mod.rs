@@ -1,0 +1,15 @@
+//! Base: the shared words: virtual time, seed streams, object references, errors.
+//! Owns: `SimTime`, `Streams`, `ObjectRef`, `Error` and the exit-code classes.
+//! Imports: none. Never: kube, http, clap.
+//! Time and errors: no bare integers for time; constructors return `Error` on bad input, they do not panic.
+//! Source: Kubernetes API conventions (names, timestamps). Proof: tests/determinism.rs.
+
+mod error;
+mod object_ref;
+mod seed;
+mod time;
+
+pub use error::{Error, ErrorClass};
+pub use object_ref::ObjectRef;
+pub use seed::Streams;
+pub use time::{SimTime, millis, secs};

@@ -1,0 +1,65 @@
+//! What every engine offers.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+
+use crate::base::{Error, ObjectRef};
+use crate::load::{Target, Transport};
+
+/// Something an engine can do and a scenario may require.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Capability {
+    /// Nodes can be stopped and started.
+    NodeLifecycle,
+    /// Taints and other fields of nodes may be changed.
+    NodeChanges,
+}
+
+/// Where clients outside reach the ingress controller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FrontDoor {
+    /// For plain HTTP.
+    pub http: Target,
+    /// For HTTPS; the server name is set per request.
+    pub https: Target,
+}
+
+/// A lifecycle fact that no API object shows exactly, where the engine can know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fact {
+    /// Milliseconds since the engine started.
+    pub at_ms: u64,
+    /// What happened, as in `StopSignal`, `ListenerClosed`, `IngressSynced`.
+    pub what: String,
+    /// To which object.
+    pub object: ObjectRef,
+}
+
+/// Stops and starts nodes.
+pub trait NodeLifecycle: Send + Sync {
+    /// Cuts a node's power.
+    fn stop<'a>(&'a self, node: &'a str) -> BoxFuture<'a, Result<(), Error>>;
+    /// Boots a node again.
+    fn start<'a>(&'a self, node: &'a str) -> BoxFuture<'a, Result<(), Error>>;
+}
+
+/// A running cluster.
+pub trait Engine: Send + Sync {
+    /// `sim`, `kind` or `kubeconfig`.
+    fn name(&self) -> &'static str;
+    /// The Kubernetes version, as in `1.37`.
+    fn kubernetes(&self) -> String;
+    /// What it can do.
+    fn capabilities(&self) -> &[Capability];
+    /// The control-plane waist.
+    fn client(&self) -> kube::Client;
+    /// The data-plane waist.
+    fn transport(&self) -> Arc<dyn Transport>;
+    /// Where the ingress controller is reached.
+    fn front_door(&self) -> FrontDoor;
+    /// Node lifecycle, if the engine has it.
+    fn nodes(&self) -> Option<&dyn NodeLifecycle>;
+    /// Lifecycle facts so far, oldest first; empty where the engine knows none.
+    fn facts(&self) -> Vec<Fact>;
+}

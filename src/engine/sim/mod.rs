@@ -1,0 +1,5 @@
+//! Sim engine: lets tokio and kube talk to the pure simulator.
+//! Owns: the tower service, watch streams, the transport into `sim::net`, the driver task.
+//! Imports: base, sim, load, engine. Never: sockets, the wall clock, blocking tasks.
+//! Time and errors: a paused current-thread runtime; the driver sleeps until the next due event.
+//! Source: kube's mock tests, turmoil's runtime. Proof: tests/determinism.rs.

@@ -1,0 +1,17 @@
+//! K8s: typed Kubernetes values and pure questions about them.
+//! Owns: quantities, label selectors, condition lookup, owner references, int-or-percent values.
+//! Imports: base. Never: kube, sim.
+//! Time and errors: pure functions; malformed input is `None` or an error text.
+//! Source: apimachinery. Proof: unit tests beside each function.
+
+mod owner;
+mod percent;
+mod pod;
+mod quantity;
+mod selector;
+
+pub use owner::controller_of;
+pub use percent::{Rounding, scaled_value};
+pub use pod::{is_pod_ready, is_terminating, pod_condition};
+pub use quantity::{bytes, milli};
+pub use selector::{matches_labels, matches_selector, selector_string};

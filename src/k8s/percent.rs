@@ -1,0 +1,43 @@
+//! Values that are a number or a percentage.
+
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+/// Which way a fraction goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rounding {
+    /// Towards the next larger integer (maxSurge).
+    Up,
+    /// Towards the next smaller integer (maxUnavailable).
+    Down,
+}
+
+/// `value` of `total` (`apimachinery/pkg/util/intstr:GetScaledValueFromIntOrPercent`);
+/// `None` when a string is not a percentage.
+pub fn scaled_value(value: &IntOrString, total: i32, rounding: Rounding) -> Option<i32> {
+    match value {
+        IntOrString::Int(number) => Some(*number),
+        IntOrString::String(text) => {
+            let percent: i64 = text.strip_suffix('%')?.parse().ok()?;
+            let product = i64::from(total) * percent;
+            let scaled = match rounding {
+                Rounding::Up => product.div_euclid(100) + i64::from(product.rem_euclid(100) != 0),
+                Rounding::Down => product.div_euclid(100),
+            };
+            i32::try_from(scaled).ok()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn surge_rounds_up_and_unavailable_down() {
+        let quarter = IntOrString::String("25%".into());
+        assert_eq!(scaled_value(&quarter, 3, Rounding::Up), Some(1));
+        assert_eq!(scaled_value(&quarter, 3, Rounding::Down), Some(0));
+        assert_eq!(scaled_value(&quarter, 10, Rounding::Up), Some(3));
+        assert_eq!(scaled_value(&IntOrString::String("many".into()), 3, Rounding::Up), None);
+    }
+}

@@ -1,0 +1,11 @@
+//! Apps: models of the programs in the pods: start, listening, CPU and memory per request, shutdown, storage.
+//! Owns: `App`, the catalogue by image, the WordPress, MySQL and generic HTTP models.
+//! Imports: base. Never: sim::api, sim::net, sim::kubelet.
+//! Time and errors: a latency is a distribution with unit and stream; an image without a model is reported, not guessed.
+//! Source: measured runs and the images' entrypoints, named in each file. Proof: apps/tests.
+
+mod model;
+
+pub use model::{
+    App, AppCx, DialError, Dialer, Files, GenericApp, Launch, Peers, Shutdown, Work, catalogue,
+};
