@@ -14,8 +14,7 @@ e2e: ## Prove the reference stack: six suites on ENGINE (default sim)
 
 .PHONY: test
 test: ## Run every test that needs no cluster
-	$(CARGO) test --all-targets
-	$(CARGO) test --doc
+	$(CARGO) test
 
 .PHONY: build
 build: ## Build the optimised program into target/release

@@ -4,4 +4,5 @@ pub mod base;
 pub mod engine;
 pub mod k8s;
 pub mod load;
+pub mod observe;
 pub mod sim;
