@@ -230,6 +230,7 @@ impl World {
             Event::Metrics(event) => {
                 MetricsServer::on_event(event, &self.machines, &mut cx);
             }
+            Event::Rest(event) => self.watches.on_event(event, &mut cx),
         }
     }
 
