@@ -6,3 +6,4 @@ pub mod k8s;
 pub mod load;
 pub mod observe;
 pub mod sim;
+pub mod wait;
