@@ -5,5 +5,6 @@ pub mod engine;
 pub mod k8s;
 pub mod load;
 pub mod observe;
+pub mod report;
 pub mod sim;
 pub mod wait;

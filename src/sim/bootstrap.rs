@@ -12,6 +12,8 @@ pub struct ClusterSpec {
     pub nodes: Vec<NodeSpec>,
     /// Program models for images that the catalogue does not know.
     pub apps: Vec<super::apps::GenericApp>,
+    /// Images that registries have and every node already holds: those the stack names.
+    pub images: Vec<String>,
     /// Keep the text of the trace, not only its hash.
     pub keep_trace: bool,
 }
@@ -45,7 +47,7 @@ impl ClusterSpec {
             NodeSpec::new(format!("seatrial-worker{suffix}"), n + 1, false)
         });
         let nodes = std::iter::once(control_plane).chain(workers).collect();
-        ClusterSpec { profile, nodes, apps: Vec::new(), keep_trace: false }
+        ClusterSpec { profile, nodes, apps: Vec::new(), images: Vec::new(), keep_trace: false }
     }
 }
 

@@ -80,7 +80,7 @@ impl World {
             subscriptions: Subscriptions::default(),
             controllers: Controllers::new(spec),
             scheduler: Scheduler::new(spec),
-            kubelets: Kubelets::default(),
+            kubelets: Kubelets::new(spec),
             machines: Machines::new(spec),
             net: Net::new(spec),
             volumes: Volumes::new(spec),

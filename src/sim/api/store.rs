@@ -53,6 +53,8 @@ pub struct Api {
     pub registry: Registry,
     /// Service addresses and ports handed out, quotas and the like.
     pub admission: admission::State,
+    /// What recorders of Events remember.
+    pub events: super::events::Correlator,
     streams: Streams,
     revision: u64,
     objects: Objects,
@@ -99,6 +101,7 @@ impl Api {
             profile,
             registry: Registry::default(),
             admission: admission::State::default(),
+            events: super::events::Correlator::default(),
             streams: Streams::new(seed),
             revision: 1,
             objects: Objects::default(),
