@@ -7,4 +7,5 @@ pub mod load;
 pub mod observe;
 pub mod report;
 pub mod sim;
+pub mod stack;
 pub mod wait;
