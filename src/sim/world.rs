@@ -80,7 +80,7 @@ impl World {
             subscriptions: Subscriptions::default(),
             controllers: Controllers::new(spec),
             scheduler: Scheduler::new(spec),
-            kubelets: Kubelets::default(),
+            kubelets: Kubelets::new(spec),
             machines: Machines::new(spec),
             net: Net::new(spec),
             volumes: Volumes::new(spec),
@@ -232,6 +232,7 @@ impl World {
             Event::Metrics(event) => {
                 MetricsServer::on_event(event, &self.machines, &mut cx);
             }
+            Event::Rest(event) => self.watches.on_event(event, &mut cx),
         }
     }
 
