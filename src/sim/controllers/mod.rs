@@ -5,8 +5,11 @@
 //! Source: pkg/controller at v1.20.2, differences by profile. Proof: tests/conformance.
 
 mod deployment;
+mod endpoints;
+mod endpointslice;
 mod owned;
 mod replicaset;
+mod services;
 #[cfg(test)]
 mod testing;
 mod work;
@@ -60,6 +63,8 @@ impl Controllers {
         let controllers: Vec<Box<dyn Controller>> = vec![
             Box::new(deployment::DeploymentController::default()),
             Box::new(replicaset::ReplicaSetController::default()),
+            Box::new(endpoints::EndpointsController::default()),
+            Box::new(endpointslice::EndpointSliceController::default()),
         ];
         Controllers { cache: Objects::default(), work: Work::default(), controllers }
     }
