@@ -4,6 +4,7 @@
 //! Time and errors: reconcile acts on the lagged cache; a refused write is retried with back-off.
 //! Source: pkg/controller at v1.20.2, differences by profile. Proof: tests/conformance.
 
+mod autoscaler;
 mod work;
 
 use super::api::{Change, Objects};
@@ -47,7 +48,8 @@ pub struct Controllers {
 impl Controllers {
     /// All controllers.
     pub fn new(_spec: &ClusterSpec) -> Self {
-        let controllers: Vec<Box<dyn Controller>> = vec![];
+        let controllers: Vec<Box<dyn Controller>> =
+            vec![Box::new(autoscaler::AutoscalerController::default())];
         Controllers { cache: Objects::default(), work: Work::default(), controllers }
     }
 
