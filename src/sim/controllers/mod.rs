@@ -4,6 +4,7 @@
 //! Time and errors: reconcile acts on the lagged cache; a refused write is retried with back-off.
 //! Source: pkg/controller at v1.20.2, differences by profile. Proof: tests/conformance.
 
+mod autoscaler;
 mod deployment;
 mod endpoints;
 mod endpointslice;
@@ -65,6 +66,7 @@ impl Controllers {
             Box::new(replicaset::ReplicaSetController::default()),
             Box::new(endpoints::EndpointsController::default()),
             Box::new(endpointslice::EndpointSliceController::default()),
+            Box::new(autoscaler::AutoscalerController::default()),
         ];
         Controllers { cache: Objects::default(), work: Work::default(), controllers }
     }
