@@ -7,3 +7,4 @@ pub mod load;
 pub mod observe;
 pub mod report;
 pub mod sim;
+pub mod wait;

@@ -9,6 +9,8 @@ mod driver;
 mod engine;
 mod run;
 mod service;
+#[cfg(test)]
+mod tests;
 mod transport;
 
 pub use engine::SimEngine;

@@ -7,6 +7,8 @@
 mod deployment;
 mod owned;
 mod replicaset;
+#[cfg(test)]
+mod testing;
 mod work;
 
 use super::api::{Change, Objects};
