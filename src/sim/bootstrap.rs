@@ -1,6 +1,7 @@
 //! A booted cluster: its nodes, system namespaces, classes and the add-ons that kind would get.
 
 use super::profile::Profile;
+use super::system_objects;
 use super::world::World;
 
 /// The cluster to simulate.
@@ -65,12 +66,9 @@ impl NodeSpec {
 
 /// Brings the cluster up at the epoch.
 pub(super) fn boot(world: &mut World, spec: &ClusterSpec) {
-    create_system_objects(world);
+    system_objects::create(world.api(), spec);
     for node in &spec.nodes {
         world.add_node(node);
     }
     world.start_rooms();
 }
-
-/// Namespaces, the `kubernetes` Service, the ingress class, the CRDs of Rook.
-fn create_system_objects(_world: &mut World) {}
