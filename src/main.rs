@@ -1,1 +1,3 @@
+//! The `seatrial` program.
+
 fn main() {}

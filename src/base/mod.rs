@@ -8,6 +8,7 @@ mod error;
 mod object_ref;
 mod seed;
 mod time;
+pub mod wall;
 
 pub use error::{Error, ErrorClass};
 pub use object_ref::ObjectRef;

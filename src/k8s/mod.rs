@@ -4,14 +4,19 @@
 //! Time and errors: pure functions; malformed input is `None` or an error text.
 //! Source: apimachinery. Proof: unit tests beside each function.
 
+pub mod defaults;
 mod owner;
 mod percent;
 mod pod;
+mod profile;
+mod qos;
 mod quantity;
 mod selector;
 
 pub use owner::controller_of;
 pub use percent::{Rounding, scaled_value};
 pub use pod::{is_pod_ready, is_terminating, pod_condition};
+pub use profile::Profile;
+pub use qos::qos_class;
 pub use quantity::{bytes, milli};
 pub use selector::{matches_labels, matches_selector, selector_string};

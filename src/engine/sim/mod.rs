@@ -3,3 +3,15 @@
 //! Imports: base, sim, load, engine. Never: sockets, the wall clock, blocking tasks.
 //! Time and errors: a paused current-thread runtime; the driver sleeps until the next due event.
 //! Source: kube's mock tests, turmoil's runtime. Proof: tests/determinism.rs.
+
+mod bridge;
+mod driver;
+mod engine;
+mod run;
+mod service;
+#[cfg(test)]
+mod tests;
+mod transport;
+
+pub use engine::SimEngine;
+pub use run::{SimRun, run};

@@ -7,6 +7,7 @@
 pub mod admission;
 pub mod defaults;
 mod deletion;
+pub mod events;
 mod object;
 mod objects;
 mod registry;

@@ -4,18 +4,28 @@
 //! Time and errors: reconcile acts on the lagged cache; a refused write is retried with back-off.
 //! Source: pkg/controller at v1.20.2, differences by profile. Proof: tests/conformance.
 
+mod deployment;
+mod owned;
+mod replicaset;
+#[cfg(test)]
+mod testing;
 mod work;
 
 use super::api::{Change, Objects};
 use super::bootstrap::ClusterSpec;
 use super::context::Cx;
 
-pub use work::{ControllersEvent, Key, Work};
+pub use work::{Backoff, ControllersEvent, Key, Work};
 
 /// One control loop. `reconcile` reads the cache and writes through `cx.api`.
 pub trait Controller: std::fmt::Debug + Send {
     /// Its name in the work queue and in traces.
     fn name(&self) -> &'static str;
+
+    /// How failed keys come back.
+    fn backoff(&self) -> Backoff {
+        Backoff::DEFAULT
+    }
 
     /// Called once at boot.
     fn start(&mut self, _work: &mut Work, _cx: &mut Cx<'_>) {}
@@ -47,7 +57,10 @@ pub struct Controllers {
 impl Controllers {
     /// All controllers.
     pub fn new(_spec: &ClusterSpec) -> Self {
-        let controllers: Vec<Box<dyn Controller>> = vec![];
+        let controllers: Vec<Box<dyn Controller>> = vec![
+            Box::new(deployment::DeploymentController::default()),
+            Box::new(replicaset::ReplicaSetController::default()),
+        ];
         Controllers { cache: Objects::default(), work: Work::default(), controllers }
     }
 
@@ -80,7 +93,15 @@ impl Controllers {
         );
         match controller.reconcile(&key, &self.cache, &mut self.work, cx) {
             Ok(()) => self.work.forget(&key),
-            Err(_) => self.work.retry(&key, cx),
+            Err(status) => {
+                let retried = self.work.retry(&key, controller.backoff(), cx);
+                let outcome = if retried { "retry" } else { "drop" };
+                cx.trace.line(
+                    cx.now,
+                    controller.name(),
+                    format_args!("{outcome} {}/{}: {}", key.namespace, key.name, status.reason),
+                );
+            }
         }
     }
 }

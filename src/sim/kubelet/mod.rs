@@ -18,6 +18,13 @@ use super::volumes::Volumes;
 pub enum KubeletEvent {
     /// A container's main process has ended (noticed at the next relist).
     ContainerExited(ContainerId),
+    /// A container has answered a request of this kubelet, or its process ended before it did.
+    LocalAnswer {
+        /// The kubelet's number for the request.
+        token: u64,
+        /// The HTTP status; none when the connection was cut.
+        status: Option<u16>,
+    },
 }
 
 /// The kubelets of all nodes.
@@ -27,6 +34,11 @@ pub struct Kubelets {
 }
 
 impl Kubelets {
+    /// The kubelets of a cluster.
+    pub fn new(_spec: &super::bootstrap::ClusterSpec) -> Self {
+        Kubelets::default()
+    }
+
     /// Registers a node: creates its Node object and Lease and starts heartbeats.
     pub fn add_node(&mut self, node: &NodeSpec, _cx: &mut Cx<'_>) {
         self.nodes.insert(Arc::from(node.name.as_str()), ());

@@ -1,0 +1,122 @@
+//! The engine: a simulated cluster behind the contract that all engines keep.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+
+use super::bridge::Bridge;
+use super::service::ApiService;
+use super::transport::SimTransport;
+use crate::base::{Error, SimTime};
+use crate::engine::{Capability, Engine, Fact, FrontDoor, NodeLifecycle};
+use crate::load::{Target, Transport};
+use crate::sim::profile::Profile;
+use crate::sim::{ClusterSpec, World};
+
+/// Namespace of requests that name none, as a fresh kubeconfig has it.
+const DEFAULT_NAMESPACE: &str = "default";
+
+/// A simulated cluster, running in virtual time.
+pub struct SimEngine {
+    bridge: Arc<Bridge>,
+    profile: Profile,
+    nodes: Vec<String>,
+    ingress_ip: String,
+}
+
+impl SimEngine {
+    pub(super) fn new(spec: &ClusterSpec, bridge: Arc<Bridge>) -> Self {
+        let ingress = spec.nodes.iter().find(|n| n.control_plane).or(spec.nodes.first());
+        SimEngine {
+            bridge,
+            profile: spec.profile,
+            nodes: spec.nodes.iter().map(|n| n.name.clone()).collect(),
+            ingress_ip: ingress.map(|n| n.ip.clone()).unwrap_or_default(),
+        }
+    }
+
+    /// Virtual time since the cluster came up.
+    pub fn elapsed(&self) -> Duration {
+        self.bridge.elapsed()
+    }
+
+    /// Lets `look` work on the world at the current instant: for mutants, coverage and tests.
+    pub fn with_world<T>(&self, look: impl FnOnce(&mut World) -> T) -> T {
+        self.bridge.act(look)
+    }
+
+    fn known_node(&self, node: &str) -> Result<(), Error> {
+        if self.nodes.iter().any(|known| known == node) {
+            return Ok(());
+        }
+        let known = self.nodes.join(", ");
+        Err(Error::environment(format!("no node `{node}` in the cluster; it has {known}")))
+    }
+
+    fn target(&self, port: u16, tls: Option<String>) -> Target {
+        Target { host: self.ingress_ip.clone(), port, tls }
+    }
+}
+
+impl Engine for SimEngine {
+    fn name(&self) -> &'static str {
+        "sim"
+    }
+
+    fn kubernetes(&self) -> String {
+        self.profile.to_string()
+    }
+
+    fn capabilities(&self) -> &[Capability] {
+        &[Capability::NodeLifecycle, Capability::NodeChanges]
+    }
+
+    fn client(&self) -> kube::Client {
+        kube::Client::new(ApiService::new(Arc::clone(&self.bridge)), DEFAULT_NAMESPACE)
+    }
+
+    fn transport(&self) -> Arc<dyn Transport> {
+        Arc::new(SimTransport::new(Arc::clone(&self.bridge)))
+    }
+
+    fn front_door(&self) -> FrontDoor {
+        FrontDoor {
+            http: self.target(80, None),
+            https: self.target(443, Some(self.ingress_ip.clone())),
+        }
+    }
+
+    fn nodes(&self) -> Option<&dyn NodeLifecycle> {
+        Some(self)
+    }
+
+    fn facts(&self) -> Vec<Fact> {
+        let facts = self.bridge.facts().into_iter();
+        facts
+            .map(|fact| Fact {
+                at_ms: fact.at.since(SimTime::ZERO).as_micros() as u64 / 1_000,
+                what: format!("{:?}", fact.kind),
+                object: fact.object,
+            })
+            .collect()
+    }
+}
+
+impl NodeLifecycle for SimEngine {
+    fn stop<'a>(&'a self, node: &'a str) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            self.known_node(node)?;
+            self.bridge.act(|world| world.stop_node(node));
+            Ok(())
+        })
+    }
+
+    fn start<'a>(&'a self, node: &'a str) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            self.known_node(node)?;
+            self.bridge.act(|world| world.start_node(node));
+            Ok(())
+        })
+    }
+}

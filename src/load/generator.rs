@@ -1,0 +1,170 @@
+//! The open-loop generator: each request is sent when it is due, whatever became of those before it.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use super::plan::ArrivalPlan;
+use super::record::{Outcome, Record};
+use super::transport::{Call, Transport};
+
+/// One source of requests with a plan of its own.
+pub struct Source {
+    /// Its name in records, as in `GET fresh`.
+    pub name: &'static str,
+    /// When its requests are due.
+    pub plan: ArrivalPlan,
+    /// Makes the n-th request.
+    pub call: Box<dyn Fn(u64) -> Call + Send>,
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source").field("name", &self.name).field("plan", &self.plan).finish()
+    }
+}
+
+/// A running load. Dropping it ends it without waiting for requests in flight.
+#[derive(Debug)]
+pub struct Load {
+    shared: Arc<Shared>,
+    sources: JoinSet<()>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    stopped: AtomicBool,
+    stop: Notify,
+    records: Mutex<Vec<Record>>,
+}
+
+impl Shared {
+    fn records(&self) -> std::sync::MutexGuard<'_, Vec<Record>> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Load {
+    /// Starts all sources now. Must be called on a tokio runtime.
+    pub fn start(transport: &Arc<dyn Transport>, sources: Vec<Source>) -> Load {
+        let shared = Arc::new(Shared::default());
+        let mut tasks = JoinSet::new();
+        for source in sources {
+            tasks.spawn(run(source, Arc::clone(transport), Arc::clone(&shared)));
+        }
+        Load { shared, sources: tasks }
+    }
+
+    /// The records so far, in the order in which the requests finished.
+    pub fn records_so_far(&self) -> Vec<Record> {
+        self.shared.records().clone()
+    }
+
+    /// How many requests have failed so far.
+    pub fn n_failed_so_far(&self) -> usize {
+        self.shared.records().iter().filter(|record| !record.outcome.is_ok()).count()
+    }
+
+    /// Plans no further request, waits for those in flight, and returns all records ordered by
+    /// planned start.
+    pub async fn stop(mut self) -> Vec<Record> {
+        self.shared.stopped.store(true, Ordering::Relaxed);
+        self.shared.stop.notify_waiters();
+        while self.sources.join_next().await.is_some() {}
+        let mut records = std::mem::take(&mut *self.shared.records());
+        records.sort_by_key(|record| record.planned);
+        records
+    }
+}
+
+async fn run(source: Source, transport: Arc<dyn Transport>, shared: Arc<Shared>) {
+    let start = Instant::now();
+    let mut in_flight = JoinSet::new();
+    let mut previous = None;
+    for n in 0u64.. {
+        let stop = shared.stop.notified();
+        if shared.stopped.load(Ordering::Relaxed) {
+            break;
+        }
+        let Some(due) = source.plan.next_due(previous) else { break };
+        previous = Some(due);
+        let planned = start + due;
+        tokio::select! {
+            biased;
+            () = stop => break,
+            () = sleep_until(planned) => {}
+        }
+        let pending = transport.call((source.call)(n));
+        let (name, shared) = (source.name, Arc::clone(&shared));
+        in_flight.spawn(async move {
+            let started = Instant::now();
+            let (outcome, backend) = Outcome::of(pending.await);
+            let finished = Instant::now();
+            let record = Record { source: name, planned, started, finished, outcome, backend };
+            shared.records().push(record);
+        });
+        while in_flight.try_join_next().is_some() {}
+    }
+    while in_flight.join_next().await.is_some() {}
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use futures::FutureExt as _;
+    use futures::future::BoxFuture;
+
+    use super::super::stats::Stats;
+    use super::super::transport::{Answer, Connection, Failed, Failure, Target};
+    use super::*;
+
+    /// Answers after 250 ms, and refuses every fourth request.
+    struct Slow(Mutex<u64>);
+
+    impl Transport for Slow {
+        fn call(&self, _call: Call) -> BoxFuture<'static, Result<Answer, Failed>> {
+            let mut n = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            *n += 1;
+            let refused = (*n).is_multiple_of(4);
+            async move {
+                if refused {
+                    return Err(Failed { failure: Failure::Refused, backend: None });
+                }
+                tokio::time::sleep(Duration::from_millis(250)).await;
+                let response = http::Response::new(Bytes::new());
+                Ok(Answer { response, tls: None, reused: false, backend: None })
+            }
+            .boxed()
+        }
+    }
+
+    fn call(_n: u64) -> Call {
+        Call {
+            target: Target { host: "192.0.2.1".into(), port: 80, tls: None },
+            connection: Connection::Fresh,
+            request: http::Request::new(Bytes::new()),
+            timeout: Duration::from_secs(5),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn slow_answers_do_not_hold_later_requests_back() {
+        let transport: Arc<dyn Transport> = Arc::new(Slow(Mutex::new(0)));
+        let plan = ArrivalPlan::constant(20.0);
+        let load =
+            Load::start(&transport, vec![Source { name: "GET", plan, call: Box::new(call) }]);
+        tokio::time::sleep(Duration::from_millis(1990)).await;
+        let records = load.stop().await;
+        let stats = Stats::of(&records);
+        assert_eq!((stats.planned, stats.ok, stats.failed), (40, 30, 10));
+        assert_eq!(stats.by_class["refused"], 10);
+        assert!((stats.latency_ms.p50 - 250.0).abs() < 1.0, "{:?}", stats.latency_ms);
+        assert!(stats.lag_max_ms <= 1.0, "{}", stats.lag_max_ms);
+    }
+}

@@ -1,0 +1,39 @@
+//! Report: text, JSON and JUnit from one `RunOutcome`.
+//! Owns: how a run is shown, the schema of `report.json`, writing the report folder.
+//! Imports: base, observe. Never: suite, engine, kube; it prints nothing itself.
+//! Time and errors: durations carry a unit; order is declaration order; a write error is an environment error.
+//! Source: JUnit as Jenkins and GitLab read it; report.schema.json. Proof: tests/report.rs.
+
+mod json;
+mod junit;
+mod text;
+
+use std::fs;
+use std::path::Path;
+
+use crate::base::Error;
+use crate::observe::RunOutcome;
+
+pub use json::{SCHEMA, report_json};
+pub use junit::junit_xml;
+pub use text::{Text, duration_text};
+
+/// Writes `report.json` and `junit.xml` into `folder`, which is created if need be.
+///
+/// # Errors
+/// An environment error that names the file.
+pub fn write(run: &RunOutcome, folder: &Path) -> Result<(), Error> {
+    let failed = |path: &Path, error: std::io::Error| {
+        Error::environment(format!(
+            "cannot write {}: {error}; choose another folder with --report",
+            path.display()
+        ))
+    };
+    fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
+    let json = serde_json::to_string_pretty(&report_json(run)).unwrap_or_default() + "\n";
+    for (name, content) in [("report.json", json), ("junit.xml", junit_xml(run))] {
+        let path = folder.join(name);
+        fs::write(&path, content).map_err(|error| failed(&path, error))?;
+    }
+    Ok(())
+}

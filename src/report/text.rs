@@ -1,0 +1,152 @@
+//! The text a person reads: the engine and why, a line per scenario, the failures, a summary.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use crate::observe::{Cause, RunOutcome, ScenarioOutcome, Verdict};
+
+/// Writes the text of a run piece by piece.
+#[derive(Debug)]
+pub struct Text {
+    n_seeds: u64,
+    suite: &'static str,
+}
+
+impl Text {
+    /// A writer for a run over `n_seeds` seeds.
+    pub fn new(n_seeds: u64) -> Self {
+        Text { n_seeds, suite: "" }
+    }
+
+    /// The line or block of a scenario: all its trials, one a seed, at least one.
+    pub fn scenario(&mut self, trials: &[ScenarioOutcome]) -> String {
+        let Some(first) = trials.first() else { return String::new() };
+        let mut text = String::new();
+        if first.suite != self.suite {
+            self.suite = first.suite;
+            let _ = writeln!(text, "{}", first.suite);
+        }
+        let worst = trials.iter().map(|t| t.verdict).max().unwrap_or(first.verdict);
+        let virtual_ms: u64 = trials.iter().map(|t| t.virtual_ms).sum();
+        let wall_ms: u64 = trials.iter().map(|t| t.wall_ms).sum();
+        let mut line = format!(
+            "  {:<12} {:<20} {:>9} virtual {:>9} wall",
+            worst.as_str(),
+            first.scenario,
+            duration_text(virtual_ms),
+            duration_text(wall_ms)
+        );
+        if self.n_seeds > 1 {
+            let n_same = trials.iter().filter(|t| t.verdict == worst).count();
+            let _ = write!(line, "   {n_same} of {} seeds", trials.len());
+        }
+        let _ = writeln!(text, "{}", line.trim_end());
+        if worst != Verdict::Passed
+            && let Some(trial) = trials.iter().find(|t| t.verdict == worst)
+        {
+            text.push_str(&details(trial));
+        }
+        text
+    }
+
+    /// The last lines: counts, time, and where the reports are.
+    pub fn summary(run: &RunOutcome, folder: Option<&Path>) -> String {
+        let mut text = String::from("\n");
+        let verdicts = [
+            Verdict::Passed,
+            Verdict::Failed,
+            Verdict::Unknown,
+            Verdict::Inconclusive,
+            Verdict::Errored,
+            Verdict::Ignored,
+        ];
+        let counts: Vec<String> = verdicts
+            .into_iter()
+            .map(|verdict| (verdict, run.count(verdict)))
+            .filter(|&(verdict, count)| count > 0 || verdict == Verdict::Passed)
+            .map(|(verdict, count)| format!("{count} {verdict}"))
+            .collect();
+        let _ = writeln!(
+            text,
+            "{}: {} in {} ({} of cluster time{})",
+            run.verdict(),
+            counts.join(", "),
+            duration_text(run.wall_ms),
+            duration_text(run.virtual_ms()),
+            ratio(run)
+        );
+        if let Some(folder) = folder {
+            let _ = writeln!(text, "reports: {}", folder.display());
+        }
+        text
+    }
+}
+
+fn ratio(run: &RunOutcome) -> String {
+    let ratio = run.virtual_ms() / run.wall_ms.max(1);
+    if run.engine == "sim" { format!(", {ratio} times real time") } else { String::new() }
+}
+
+/// Message, causes, evidence and the command to see it again.
+fn details(trial: &ScenarioOutcome) -> String {
+    let mut text = String::new();
+    for line in trial.message.lines() {
+        let _ = writeln!(text, "      {line}");
+    }
+    for cause in &trial.causes {
+        text.push_str(&cause_text(cause));
+    }
+    for block in &trial.diagnosis {
+        for line in block.lines() {
+            let _ = writeln!(text, "      | {line}");
+        }
+    }
+    if trial.verdict != Verdict::Ignored {
+        let _ = writeln!(
+            text,
+            "      again: seatrial run --suite {} --seed {}",
+            trial.full_name(),
+            trial.seed
+        );
+    }
+    text
+}
+
+fn cause_text(cause: &Cause) -> String {
+    let mut text = format!("      cause: {} ({}x)", cause.class, cause.count);
+    if let Some(object) = &cause.object {
+        let _ = write!(text, " {object}");
+    }
+    if let Some(at_ms) = cause.at_ms {
+        let _ = write!(text, ", first at {}", duration_text(at_ms));
+    }
+    text.push('\n');
+    if let Some(fix) = &cause.fix {
+        let _ = writeln!(text, "      fix: {}:{} {}", fix.file, fix.line, fix.path);
+        let _ = writeln!(text, "           {}", fix.advice);
+    }
+    text
+}
+
+/// A duration as people write it: `12 ms`, `4.2 s`, `3 min 20 s`, `2 h 5 min`.
+pub fn duration_text(millis: u64) -> String {
+    let seconds = millis / 1000;
+    match millis {
+        0..1000 => format!("{millis} ms"),
+        1000..60_000 => format!("{}.{} s", seconds, millis % 1000 / 100),
+        60_000..3_600_000 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_carry_a_unit() {
+        let texts: Vec<String> =
+            [7, 4_250, 200_000, 7_500_000].into_iter().map(duration_text).collect();
+        assert_eq!(texts, ["7 ms", "4.2 s", "3 min 20 s", "2 h 5 min"]);
+    }
+}
