@@ -103,7 +103,7 @@ pub(super) fn login(
     }
     let to = Some(field("redirect_to")).filter(|to| !to.is_empty());
     let mut response = redirect(&to.unwrap_or_else(|| format!("{site_url}/wp-admin/")));
-    session::set_cookies(&mut response, &Session { user, token }, &site_url, cx);
+    session::set_cookies(&mut response, &Session { user, token }, &visit.saved_url(), cx);
     response
 }
 

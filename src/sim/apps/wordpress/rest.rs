@@ -23,7 +23,7 @@ pub(super) fn serve(
         return visit.failed(&error, request);
     }
     let site_url = visit.url(request);
-    let caller = match caller(&site_url, visit, request, cx) {
+    let caller = match caller(visit, request, cx) {
         Ok(caller) => caller,
         Err(response) => return *response,
     };
@@ -52,12 +52,11 @@ pub(super) fn ajax(
     if let Err(error) = visit.site(cx) {
         return visit.failed(&error, request);
     }
-    let site_url = visit.url(request);
     let stranger = || super::message::html(StatusCode::BAD_REQUEST, "0");
     if query_value(request, "action").as_deref() != Some("rest-nonce") {
         return stranger();
     }
-    match logged_in(&site_url, visit, request, cx) {
+    match logged_in(visit, request, cx) {
         Ok(Some(session)) => super::message::html(StatusCode::OK, session::nonce(&session, cx)),
         Ok(None) => stranger(),
         Err(error) => visit.failed(&error, request),
@@ -66,12 +65,11 @@ pub(super) fn ajax(
 
 /// The session of the request, if its cookie is signed by this copy and the database knows it.
 pub(super) fn logged_in(
-    site_url: &str,
     visit: &mut Visit<'_>,
     request: &Request<Bytes>,
     cx: &mut AppCx<'_>,
 ) -> Result<Option<Session>, DbError> {
-    let Some(session) = session::of(request, site_url, cx) else {
+    let Some(session) = session::of(request, &visit.saved_url(), cx) else {
         return Ok(None);
     };
     let statement = ["session", session.user.as_str(), &session.token];
@@ -85,7 +83,6 @@ pub(super) fn logged_in(
 /// Who asks: a cookie counts only with a nonce; a wrong nonce is an error
 /// (`rest-api.php:rest_cookie_check_errors`).
 fn caller(
-    site_url: &str,
     visit: &mut Visit<'_>,
     request: &Request<Bytes>,
     cx: &mut AppCx<'_>,
@@ -95,7 +92,7 @@ fn caller(
     let Some(nonce) = nonce else {
         return Ok(None);
     };
-    let session = match logged_in(site_url, visit, request, cx) {
+    let session = match logged_in(visit, request, cx) {
         Ok(session) => session,
         Err(error) => return Err(Box::new(visit.failed(&error, request))),
     };

@@ -71,6 +71,11 @@ impl Visit<'_> {
         self.site.as_ref().map_or_else(String::new, |site| site.url_for(scheme(request)))
     }
 
+    /// The site's URL as it was saved: cookies carry its hash whatever the scheme.
+    pub(super) fn saved_url(&self) -> String {
+        self.site.as_ref().map_or_else(String::new, |site| site.url.clone())
+    }
+
     /// What a page answers when it cannot load the site.
     pub(super) fn failed(&self, error: &DbError, request: &Request<Bytes>) -> Response<Bytes> {
         match error {
@@ -117,7 +122,7 @@ impl Visit<'_> {
             return self.failed(&error, request);
         }
         let url = self.url(request);
-        match rest::logged_in(&url, self, request, cx) {
+        match rest::logged_in(self, request, cx) {
             Ok(Some(_)) => html(StatusCode::OK, "<!DOCTYPE html>\n<h1>Dashboard</h1>\n"),
             Ok(None) => {
                 redirect(&format!("{url}/wp-login.php?redirect_to={url}/wp-admin/&reauth=1"))
