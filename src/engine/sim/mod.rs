@@ -13,5 +13,7 @@ mod service;
 mod tests;
 mod transport;
 
-pub use engine::SimEngine;
+pub use crate::sim::ClusterSpec;
+pub use crate::sim::apps::GenericApp;
+pub use engine::{SimEngine, has_model};
 pub use run::{SimRun, run};
