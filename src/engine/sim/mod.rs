@@ -16,5 +16,5 @@ mod transport;
 pub use crate::sim::apps::GenericApp;
 pub use crate::sim::profile::Profile;
 pub use crate::sim::{ClusterSpec, NodeSpec};
-pub use engine::SimEngine;
+pub use engine::{SimEngine, has_model};
 pub use run::{SimRun, run};
