@@ -55,8 +55,12 @@ impl Stack {
     /// Where `path` (as in `spec.template.spec.containers[0].image`) of an object is written, or the
     /// nearest part above it that is.
     pub fn locate(&self, object: &ObjectRef, path: &str) -> Option<Location> {
-        let manifest = self.objects.iter().find(|each| each.object_ref == *object)?;
-        Some(manifest.locate(path))
+        self.manifest(object).map(|manifest| manifest.locate(path))
+    }
+
+    /// The manifest of an object.
+    pub fn manifest(&self, object: &ObjectRef) -> Option<&Manifest> {
+        self.objects.iter().find(|each| each.object_ref == *object)
     }
 
     /// The kinds of custom resources in the stack, whose definitions the cluster must have.

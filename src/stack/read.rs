@@ -17,32 +17,27 @@ pub(super) struct Written {
     pub(super) node: Node,
 }
 
-/// The manifest files at `path`: itself, or all of a folder and the folders in it, by name.
+/// File endings that are read, as kubectl reads them.
+const ENDINGS: [&str; 3] = ["yaml", "yml", "json"];
+
+/// The manifest files at `path`: itself, or those of a folder, by name.
 pub(super) fn files(path: &Path) -> Result<Vec<PathBuf>, Error> {
-    let unreadable = |error: std::io::Error, path: &Path| {
+    let unreadable = |error: std::io::Error| {
         Error::usage(format!("{}: cannot be read: {}", path.display(), reason(&error)))
     };
-    let metadata = fs::metadata(path).map_err(|error| unreadable(error, path))?;
-    if !metadata.is_dir() {
+    if !fs::metadata(path).map_err(unreadable)?.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
     let mut found = Vec::new();
-    let mut folders = vec![path.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).map_err(|error| unreadable(error, &folder))? {
-            let entry = entry.map_err(|error| unreadable(error, &folder))?.path();
-            let is_yaml = entry.extension().is_some_and(|ext| ext == "yaml" || ext == "yml");
-            // A link is followed to a file only: a folder that holds itself would never end.
-            let is_link = entry.is_symlink();
-            if entry.is_dir() && !is_link {
-                folders.push(entry);
-            } else if is_yaml && !entry.is_dir() {
-                found.push(entry);
-            }
+    for entry in fs::read_dir(path).map_err(unreadable)? {
+        let file = entry.map_err(unreadable)?.path();
+        let ending = file.extension().and_then(|ending| ending.to_str()).unwrap_or("");
+        if ENDINGS.contains(&ending) && !file.is_dir() {
+            found.push(file);
         }
     }
     if found.is_empty() {
-        let message = format!("{}: no .yaml or .yml file in this folder", path.display());
+        let message = format!("{}: no .yaml, .yml or .json file in this folder", path.display());
         return Err(Error::usage(message));
     }
     found.sort();
