@@ -7,6 +7,8 @@
 mod deployment;
 mod endpoints;
 mod endpointslice;
+mod garbage;
+mod namespace;
 mod owned;
 mod replicaset;
 mod services;
@@ -65,6 +67,8 @@ impl Controllers {
             Box::new(replicaset::ReplicaSetController::default()),
             Box::new(endpoints::EndpointsController::default()),
             Box::new(endpointslice::EndpointSliceController::default()),
+            Box::new(garbage::GarbageCollector::default()),
+            Box::new(namespace::NamespaceController),
         ];
         Controllers { cache: Objects::default(), work: Work::default(), controllers }
     }
