@@ -5,6 +5,7 @@
 //! Source: pkg/controller at v1.20.2, differences by profile. Proof: tests/conformance.
 
 mod deployment;
+mod disruption;
 mod endpoints;
 mod endpointslice;
 mod garbage;
@@ -12,6 +13,7 @@ mod namespace;
 mod owned;
 mod replicaset;
 mod services;
+mod statefulset;
 #[cfg(test)]
 mod testing;
 mod work;
@@ -65,6 +67,8 @@ impl Controllers {
         let controllers: Vec<Box<dyn Controller>> = vec![
             Box::new(deployment::DeploymentController::default()),
             Box::new(replicaset::ReplicaSetController::default()),
+            Box::new(statefulset::StatefulSetController::default()),
+            Box::new(disruption::DisruptionController::default()),
             Box::new(endpoints::EndpointsController::default()),
             Box::new(endpointslice::EndpointSliceController::default()),
             Box::new(garbage::GarbageCollector::default()),
