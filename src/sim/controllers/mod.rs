@@ -4,6 +4,7 @@
 //! Time and errors: reconcile acts on the lagged cache; a refused write is retried with back-off.
 //! Source: pkg/controller at v1.20.2, differences by profile. Proof: tests/conformance.
 
+mod autoscaler;
 mod deployment;
 mod disruption;
 mod endpoints;
@@ -73,6 +74,7 @@ impl Controllers {
             Box::new(endpointslice::EndpointSliceController::default()),
             Box::new(garbage::GarbageCollector::default()),
             Box::new(namespace::NamespaceController),
+            Box::new(autoscaler::AutoscalerController::default()),
         ];
         Controllers { cache: Objects::default(), work: Work::default(), controllers }
     }

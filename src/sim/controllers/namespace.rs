@@ -149,87 +149,90 @@ fn finalize(space: &str, cx: &mut Cx<'_>) -> Result<(), Status> {
         .map(|_| ())
 }
 
+/// A condition: type, whether all is well, reason, message.
+type Wanted = (&'static str, bool, &'static str, String);
+
 /// What still holds the namespace, in its conditions (`status_condition_utils.go`).
 fn write_conditions(
     space: &Namespace,
     remaining: &Remaining,
     cx: &mut Cx<'_>,
 ) -> Result<(), Status> {
-    let listed = |counts: &[(String, usize)], verb: &str| {
-        let texts: Vec<String> = counts
-            .iter()
-            .map(|(what, n)| format!("{what} {verb} {n} resource instances"))
-            .collect();
-        texts.join(", ")
-    };
-    let content = format!("Some resources are remaining: {}", listed(&remaining.objects, "has"));
-    let finalizers = format!(
-        "Some content in the namespace has finalizers remaining: {}",
-        listed(&remaining.finalizers, "in")
-    );
-    let (no_content, no_finalizers) =
-        (remaining.objects.is_empty(), remaining.finalizers.is_empty());
-    let fine = |text: &str| text.to_owned();
-    let wanted = [
-        (
-            "NamespaceDeletionDiscoveryFailure",
-            true,
-            "ResourcesDiscovered",
-            fine("All resources successfully discovered"),
-        ),
-        (
-            "NamespaceDeletionGroupVersionParsingFailure",
-            true,
-            "ParsedGroupVersions",
-            fine("All legacy kube types successfully parsed"),
-        ),
-        (
-            "NamespaceDeletionContentFailure",
-            true,
-            "ContentDeleted",
-            fine("All content successfully deleted, may be waiting on finalization"),
-        ),
-        (
-            "NamespaceContentRemaining",
-            no_content,
-            if no_content { "ContentRemoved" } else { "SomeResourcesRemain" },
-            if no_content { fine("All content successfully removed") } else { content },
-        ),
-        (
-            "NamespaceFinalizersRemaining",
-            no_finalizers,
-            if no_finalizers { "ContentHasNoFinalizers" } else { "SomeFinalizersRemain" },
-            if no_finalizers {
-                fine("All content-preserving finalizers finished")
-            } else {
-                finalizers
-            },
-        ),
-    ];
     let mut copy = space.clone();
     let conditions = copy.status.get_or_insert_default().conditions.get_or_insert_default();
-    for (type_, is_fine, reason, message) in wanted {
-        let status = if is_fine { "False" } else { "True" };
-        let known = conditions.iter_mut().find(|c| c.type_ == type_);
-        if known
-            .as_ref()
-            .is_some_and(|c| c.status == status && c.message.as_ref() == Some(&message))
-        {
-            continue;
-        }
-        let new = NamespaceCondition {
-            type_: type_.to_owned(),
-            status: status.to_owned(),
-            reason: Some(reason.to_owned()),
-            message: Some(message),
-            last_transition_time: Some(Time(cx.now.timestamp())),
-        };
-        match known {
-            Some(known) => *known = new,
-            None => conditions.push(new),
-        }
+    for wanted in wanted_conditions(remaining) {
+        set_condition(conditions, wanted, cx);
     }
     if copy == *space { Ok(()) } else { cx.api.update_status(copy).map(|_| ()) }
+}
+
+fn set_condition(conditions: &mut Vec<NamespaceCondition>, wanted: Wanted, cx: &Cx<'_>) {
+    let (type_, is_fine, reason, message) = wanted;
+    let status = if is_fine { "False" } else { "True" };
+    let known = conditions.iter_mut().find(|c| c.type_ == type_);
+    let is_same =
+        |c: &&mut NamespaceCondition| c.status == status && c.message.as_ref() == Some(&message);
+    if known.as_ref().is_some_and(is_same) {
+        return;
+    }
+    let new = NamespaceCondition {
+        type_: type_.to_owned(),
+        status: status.to_owned(),
+        reason: Some(reason.to_owned()),
+        message: Some(message),
+        last_transition_time: Some(Time(cx.now.timestamp())),
+    };
+    match known {
+        Some(known) => *known = new,
+        None => conditions.push(new),
+    }
+}
+
+fn wanted_conditions(remaining: &Remaining) -> [Wanted; 5] {
+    let listed = |counts: &[(String, usize)], verb: &str| {
+        let text = |(what, n): &(String, usize)| format!("{what} {verb} {n} resource instances");
+        counts.iter().map(text).collect::<Vec<String>>().join(", ")
+    };
+    let content = match remaining.objects.as_slice() {
+        [] => ("ContentRemoved", "All content successfully removed".to_owned()),
+        some => (
+            "SomeResourcesRemain",
+            format!("Some resources are remaining: {}", listed(some, "has")),
+        ),
+    };
+    let finalizers = match remaining.finalizers.as_slice() {
+        [] => ("ContentHasNoFinalizers", "All content-preserving finalizers finished".to_owned()),
+        some => {
+            let list = listed(some, "in");
+            let message = format!("Some content in the namespace has finalizers remaining: {list}");
+            ("SomeFinalizersRemain", message)
+        }
+    };
+    let fine = |type_, reason, message: &str| (type_, true, reason, message.to_owned());
+    [
+        fine(
+            "NamespaceDeletionDiscoveryFailure",
+            "ResourcesDiscovered",
+            "All resources successfully discovered",
+        ),
+        fine(
+            "NamespaceDeletionGroupVersionParsingFailure",
+            "ParsedGroupVersions",
+            "All legacy kube types successfully parsed",
+        ),
+        fine(
+            "NamespaceDeletionContentFailure",
+            "ContentDeleted",
+            "All content successfully deleted, may be waiting on finalization",
+        ),
+        ("NamespaceContentRemaining", remaining.objects.is_empty(), content.0, content.1),
+        (
+            "NamespaceFinalizersRemaining",
+            remaining.finalizers.is_empty(),
+            finalizers.0,
+            finalizers.1,
+        ),
+    ]
 }
 
 #[cfg(test)]
