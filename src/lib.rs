@@ -7,4 +7,8 @@ pub mod load;
 pub mod observe;
 pub mod report;
 pub mod sim;
+pub mod stack;
+pub mod suite;
+#[path = "../suites/mod.rs"]
+pub mod suites;
 pub mod wait;
