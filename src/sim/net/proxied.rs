@@ -290,7 +290,7 @@ impl Net {
         };
         let peer = proxied.peer.as_ref();
         let (pod, node) = (peer.and_then(|p| p.pod.as_ref()), peer.and_then(|p| p.node.as_deref()));
-        let hop = hop(pod, self.failed_state(pod, node, cx));
+        let hop = hop(pod, self.failed_state(pod, node, machines, cx));
         // A kept connection that proves closed does not use up a try.
         let free = proxied.pooled.is_some() && failed == Failed::Error;
         let again = may_retry(proxied, failed, sent, &exchange.call.request, self.n_peers(proxied));
