@@ -78,8 +78,10 @@ async fn exercise(engine: Arc<SimEngine>) -> Result<Vec<String>, kube::Error> {
 fn a_client_reads_writes_and_watches() {
     let ran = run(&spec(), 1, exercise).expect("runs");
     let seen = ran.value.expect("no request fails");
-    assert_eq!(seen.len(), 6, "{seen:?}");
+    // Four patches between creation and deletion, then a bookmark shortly before the end.
+    assert_eq!(seen.len(), 7, "{seen:?}");
     assert!(seen[0].starts_with("added") && seen[5].starts_with("deleted"), "{seen:?}");
+    assert!(seen[6].starts_with("Bookmark"), "{seen:?}");
     assert!(ran.virtual_time >= secs(60), "the watch lasts its minute: {:?}", ran.virtual_time);
 }
 

@@ -21,6 +21,8 @@ mod selector;
 mod serve;
 mod served;
 mod strict;
+#[cfg(test)]
+mod tests;
 mod verbs;
 mod watch;
 
