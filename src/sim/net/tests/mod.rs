@@ -3,3 +3,4 @@
 mod ingress;
 mod node_port;
 mod rig;
+mod whole;
