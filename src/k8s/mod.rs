@@ -12,6 +12,7 @@ mod profile;
 mod qos;
 mod quantity;
 mod selector;
+pub mod validate;
 
 pub use owner::controller_of;
 pub use percent::{Rounding, scaled_value};

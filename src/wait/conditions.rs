@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::autoscaling::v1::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::ResourceExt as _;
 
 use crate::k8s::{is_pod_ready, is_terminating};
 
@@ -18,15 +19,7 @@ pub fn exists<K: Object>() -> Condition<K> {
     })
 }
 
-/// No object is left.
-pub fn all_gone<K: Object>() -> Condition<K> {
-    Condition::new("no such object is left", |objects: &[Arc<K>]| {
-        let names: Vec<_> = objects.iter().map(|object| object.reference().to_string()).collect();
-        if names.is_empty() { Ok(()) } else { Err(format!("{} still exist", names.join(", "))) }
-    })
-}
-
-/// None of the objects called `names` with these `uids` is left.
+/// None of the objects with these `uids` is left.
 pub fn none_of<K: Object>(what: &str, uids: Vec<String>) -> Condition<K> {
     Condition::new(format!("{what} are gone"), move |objects: &[Arc<K>]| {
         let left: Vec<_> = objects
@@ -65,17 +58,6 @@ pub fn deployment_rolled_out() -> Condition<Deployment> {
     })
 }
 
-/// The Deployment is rolled out and has exactly `wanted` ready replicas.
-pub fn deployment_settled(wanted: i32) -> Condition<Deployment> {
-    let name = format!("the Deployment has {wanted} ready replicas");
-    let count = Condition::new(name, move |objects: &[Arc<Deployment>]| {
-        let status = objects.first().and_then(|d| d.status.as_ref());
-        let ready = status.and_then(|status| status.ready_replicas).unwrap_or(0);
-        if ready == wanted { Ok(()) } else { Err(format!("{ready} of {wanted} are ready")) }
-    });
-    deployment_rolled_out().and(count)
-}
-
 /// All replicas of the StatefulSet have its newest template and are ready.
 pub fn stateful_set_ready() -> Condition<StatefulSet> {
     Condition::new("the StatefulSet is rolled out", |objects: &[Arc<StatefulSet>]| {
@@ -98,11 +80,20 @@ pub fn stateful_set_ready() -> Condition<StatefulSet> {
     })
 }
 
-/// Exactly `wanted` pods are ready and none is being deleted.
+/// At least `wanted` pods are ready and not being deleted.
 pub fn n_pods_ready(wanted: usize) -> Condition<Pod> {
-    Condition::new(format!("{wanted} pods are Ready"), move |pods: &[Arc<Pod>]| {
+    Condition::new(format!("at least {wanted} pods are Ready"), move |pods: &[Arc<Pod>]| {
         let ready = pods.iter().filter(|pod| is_pod_ready(pod) && !is_terminating(pod)).count();
-        if ready == wanted { Ok(()) } else { Err(format!("{ready} of {wanted} are Ready")) }
+        if ready >= wanted { Ok(()) } else { Err(format!("{ready} of {wanted} are Ready")) }
+    })
+}
+
+/// No pod is being deleted.
+pub fn none_terminating() -> Condition<Pod> {
+    Condition::new("no pod is being deleted", |pods: &[Arc<Pod>]| {
+        let names: Vec<_> =
+            pods.iter().filter(|pod| is_terminating(pod)).map(|pod| pod.name_any()).collect();
+        if names.is_empty() { Ok(()) } else { Err(format!("{} still end", names.join(", "))) }
     })
 }
 

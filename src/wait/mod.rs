@@ -18,8 +18,8 @@ mod watched;
 pub use chain::blocking_chain;
 pub use condition::Condition;
 pub use conditions::{
-    all_gone, autoscaler_wants, deployment_rolled_out, deployment_settled, exists, n_pods_ready,
-    node_ready, none_of, pods_ready, stateful_set_ready,
+    autoscaler_wants, deployment_rolled_out, exists, n_pods_ready, node_ready, none_of,
+    none_terminating, pods_ready, stateful_set_ready,
 };
 pub use deadline::{
     Deadline, HPA_REACTION, NODE_BACK, NODE_DETECTED, POD_GONE, POD_REPLACED, POD_STARTED,

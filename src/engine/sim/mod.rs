@@ -13,5 +13,8 @@ mod service;
 mod tests;
 mod transport;
 
-pub use engine::SimEngine;
+pub use crate::sim::apps::GenericApp;
+pub use crate::sim::profile::Profile;
+pub use crate::sim::{ClusterSpec, NodeSpec};
+pub use engine::{SimEngine, has_model};
 pub use run::{SimRun, run};

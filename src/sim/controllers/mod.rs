@@ -4,9 +4,13 @@
 //! Time and errors: reconcile acts on the lagged cache; a refused write is retried with back-off.
 //! Source: pkg/controller at v1.20.2, differences by profile. Proof: tests/conformance.
 
+mod autoscaler;
 mod deployment;
+mod endpoints;
+mod endpointslice;
 mod owned;
 mod replicaset;
+mod services;
 #[cfg(test)]
 mod testing;
 mod work;
@@ -60,6 +64,9 @@ impl Controllers {
         let controllers: Vec<Box<dyn Controller>> = vec![
             Box::new(deployment::DeploymentController::default()),
             Box::new(replicaset::ReplicaSetController::default()),
+            Box::new(endpoints::EndpointsController::default()),
+            Box::new(endpointslice::EndpointSliceController::default()),
+            Box::new(autoscaler::AutoscalerController::default()),
         ];
         Controllers { cache: Objects::default(), work: Work::default(), controllers }
     }

@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 
 use crate::base::SimTime;
 use crate::k8s;
-use crate::sim::api::{Api, Kind, Typed};
+use crate::sim::api::{Api, Kind, Status, Typed};
 
 /// A reference to `owner` as its controller (`metav1.NewControllerRef`).
 pub fn controller_ref<T: Typed>(api: &Api, owner: &T) -> OwnerReference {
@@ -80,4 +80,10 @@ pub fn nonzero(count: i32) -> Option<i32> {
 /// A length as Kubernetes counts.
 pub fn count(n: usize) -> i32 {
     i32::try_from(n).unwrap_or(i32::MAX)
+}
+
+/// Whether a creation was refused because the namespace is going away
+/// (`corev1.NamespaceTerminatingCause`): no reason to try again.
+pub fn is_namespace_terminating(status: &Status) -> bool {
+    status.code == 403 && status.message.contains("because it is being terminated")
 }

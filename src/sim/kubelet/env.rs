@@ -108,7 +108,10 @@ fn from_source(scope: &Scope<'_>, source: &EnvVarSource) -> Result<Option<String
             Some(value) => Ok(Some(value.clone())),
             None => missing(
                 optional,
-                format!("couldn't find key {} in ConfigMap {namespace}/{}", wanted.key, wanted.name),
+                format!(
+                    "couldn't find key {} in ConfigMap {namespace}/{}",
+                    wanted.key, wanted.name
+                ),
             ),
         };
     }

@@ -116,11 +116,6 @@ impl Claims {
         Ok(claims)
     }
 
-    /// Whether something is to be written before binding.
-    pub fn is_delayed(&self) -> bool {
-        !self.delayed.is_empty()
-    }
-
     /// Why the node does not do.
     pub fn rejection(&self, info: &NodeInfo) -> Option<Rejection> {
         if self.taken {
@@ -191,7 +186,8 @@ pub fn claim_names(pod: &Pod) -> impl Iterator<Item = String> {
 /// Whether a claim and its volume are bound on both sides (`binder.go:isPVCFullyBound`).
 pub fn is_bound(claim: &PersistentVolumeClaim) -> bool {
     let volume = claim.spec.as_ref().and_then(|s| s.volume_name.as_deref()).unwrap_or("");
-    let completed = claim.metadata.annotations.as_ref().is_some_and(|a| a.contains_key(BIND_COMPLETED));
+    let completed =
+        claim.metadata.annotations.as_ref().is_some_and(|a| a.contains_key(BIND_COMPLETED));
     !volume.is_empty() && completed
 }
 

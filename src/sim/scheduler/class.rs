@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{
-    Container, NodeSelectorTerm, Pod, PodAffinityTerm, PodSpec, PreferredSchedulingTerm, Toleration,
-    TopologySpreadConstraint,
+    Container, NodeSelectorTerm, Pod, PodAffinityTerm, PodSpec, PreferredSchedulingTerm,
+    Toleration, TopologySpreadConstraint,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 
@@ -13,7 +13,9 @@ use crate::k8s::controller_of;
 use crate::sim::profile::Profile;
 
 use super::resources::{PodRequest, pod_request};
-use super::terms::{ClassId, KeyId, Labels, Matcher, MatcherId, Matchers, Namespaces, TopologyKeys};
+use super::terms::{
+    ClassId, KeyId, Labels, Matcher, MatcherId, Matchers, Namespaces, TopologyKeys,
+};
 
 /// The key whose topology values are single nodes.
 pub const HOSTNAME: &str = "kubernetes.io/hostname";
@@ -107,15 +109,6 @@ pub struct PodClass {
     pub priority: i32,
     /// Whether it may preempt others.
     pub preempts: bool,
-}
-
-impl PodClass {
-    /// Whether inter-pod affinity in any form is set.
-    pub fn has_affinity(&self) -> bool {
-        !(self.required_affinity.is_empty()
-            && self.required_anti.is_empty()
-            && self.preferred.is_empty())
-    }
 }
 
 /// All classes, and the numbering they share.

@@ -108,8 +108,11 @@ impl Nodes {
             if self.image_nodes.len() <= at {
                 self.image_nodes.resize(at + 1, 0);
             }
-            self.image_nodes[at] =
-                if here { self.image_nodes[at] + 1 } else { self.image_nodes[at].saturating_sub(1) };
+            self.image_nodes[at] = if here {
+                self.image_nodes[at] + 1
+            } else {
+                self.image_nodes[at].saturating_sub(1)
+            };
         }
     }
 
@@ -138,8 +141,7 @@ fn zone(node: &Arc<Node>) -> String {
         let value = labels.and_then(|l| l.get(stable).or_else(|| l.get(beta)));
         value.map_or("", String::as_str)
     };
-    let region =
-        label("topology.kubernetes.io/region", "failure-domain.beta.kubernetes.io/region");
+    let region = label("topology.kubernetes.io/region", "failure-domain.beta.kubernetes.io/region");
     let zone = label("topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone");
     if region.is_empty() && zone.is_empty() { String::new() } else { format!("{region}:\0:{zone}") }
 }

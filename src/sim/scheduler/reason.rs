@@ -206,6 +206,11 @@ pub struct Diagnosis {
 }
 
 impl Diagnosis {
+    /// Nothing yet, of `n_nodes`.
+    pub fn over(n_nodes: usize) -> Self {
+        Diagnosis { n_nodes, ..Diagnosis::default() }
+    }
+
     /// The pod as a whole was turned down.
     pub fn of_pod(plugin: Plugin, text: String, n_nodes: usize) -> Self {
         let plugins = PluginSet::of(&[plugin]);
@@ -242,9 +247,12 @@ impl Diagnosis {
             }
         };
         let mut message = format!("0/{n} nodes are available: {reasons}.");
-        if profile.at_least(24) && !preemption.is_empty() {
-            // The claim plugin of 1.34 and 1.35 speaks in PostFilter too (dynamicresources.go).
-            let claims = profile.at_least(34) && !profile.at_least(36);
+        // In 1.34 and 1.35 the claim plugin speaks in PostFilter too, and ends it when PreFilter
+        // failed before it had its state (`dynamicresources.go:PostFilter`).
+        let claims = profile.at_least(34) && !profile.at_least(36);
+        if claims && self.whole_pod.is_some() {
+            message.push_str(" not found");
+        } else if profile.at_least(24) && !preemption.is_empty() {
             let before = if claims { "no new claims to deallocate, " } else { "" };
             message.push_str(&format!(" {before}preemption: {preemption}"));
         }

@@ -94,11 +94,8 @@ pub fn pod_request(pod: &Pod, profile: Profile) -> PodRequest {
     let pod_level = spec.resources.as_ref().filter(|_| profile.at_least(34));
     let real = sum_containers(pod, profile, false);
     let scored = sum_containers(pod, profile, true);
-    let mut request = PodRequest {
-        nonzero_cpu: scored.cpu,
-        nonzero_memory: scored.memory,
-        resources: real,
-    };
+    let mut request =
+        PodRequest { nonzero_cpu: scored.cpu, nonzero_memory: scored.memory, resources: real };
     if let Some(level) = pod_level.and_then(|level| level.requests.as_ref()) {
         if let Some(cpu) = level.get("cpu").and_then(milli) {
             (request.resources.cpu, request.nonzero_cpu) = (cpu, cpu);
@@ -140,7 +137,8 @@ fn sum_containers(pod: &Pod, profile: Profile, assume: bool) -> Resources {
 }
 
 fn container_request(container: &Container, assume: bool) -> Resources {
-    let requests = container.resources.as_ref().and_then(|r: &ResourceRequirements| r.requests.as_ref());
+    let requests =
+        container.resources.as_ref().and_then(|r: &ResourceRequirements| r.requests.as_ref());
     let mut amounts = Resources::of_list(requests);
     let has = |name: &str| requests.is_some_and(|list| list.contains_key(name));
     if assume && !has("cpu") {

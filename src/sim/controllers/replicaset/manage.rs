@@ -12,7 +12,9 @@ use crate::sim::api::events::{self, Note};
 use crate::sim::api::{DeleteOptions, Kind, Objects, Status};
 use crate::sim::context::Cx;
 
-use super::super::owned::{controller_ref, count, is_active, name, namespace, uid};
+use super::super::owned::{
+    controller_ref, count, is_active, is_namespace_terminating, name, namespace, uid,
+};
 use super::super::{Key, Work};
 use super::controller::{Tracked, finish, related_by_node};
 use super::counters::Counts;
@@ -118,11 +120,6 @@ fn create_pod(set: &ReplicaSet, cx: &mut Cx<'_>) -> Result<(), Status> {
             Err(status)
         }
     }
-}
-
-/// 403 because the namespace is going away (`corev1.NamespaceTerminatingCause`).
-fn is_namespace_terminating(status: &Status) -> bool {
-    status.code == 403 && status.message.contains("because it is being terminated")
 }
 
 /// A pod as its template has it (`controller_utils.go:GetPodFromTemplate`).

@@ -10,8 +10,8 @@ use k8s_openapi::api::core::v1::Pod;
 
 use crate::sim::profile::Profile;
 
-use super::class::{Classes, PodClass};
 use super::claims::Claims;
+use super::class::{Classes, PodClass};
 use super::node_info::NodeInfo;
 use super::nodes::{NodeIdx, Nodes};
 use super::reason::Rejection;

@@ -73,7 +73,9 @@ pub fn term_matches(term: &NodeSelectorTerm, labels: &Labels, name: &str) -> boo
         r.key == "metadata.name" && requirement_matches(r, Some(name))
     };
     !(expressions.is_empty() && fields.is_empty())
-        && expressions.iter().all(|r| requirement_matches(r, labels.get(&r.key).map(String::as_str)))
+        && expressions
+            .iter()
+            .all(|r| requirement_matches(r, labels.get(&r.key).map(String::as_str)))
         && fields.iter().all(field)
 }
 

@@ -51,7 +51,8 @@ fn shortages(
     if u64::try_from(n_pods).unwrap_or(u64::MAX) >= info.max_pods {
         reasons.push(Reason::TooManyPods);
     }
-    let short = |wanted: u64, used: u64, have: u64| wanted > 0 && wanted > have.saturating_sub(used);
+    let short =
+        |wanted: u64, used: u64, have: u64| wanted > 0 && wanted > have.saturating_sub(used);
     if short(wanted.cpu, requested.cpu, have.cpu) {
         reasons.push(Reason::Insufficient(Arc::from("cpu")));
     }

@@ -62,8 +62,7 @@ impl Counts {
                 return Some(Rejection::firm(Plugin::PodTopologySpread, Reason::SpreadLabel));
             };
             let matching = domain.by_value[slot(value)].unwrap_or(0);
-            let itself =
-                i64::from(attempt.classes.matchers.hits(spread.matcher, attempt.class_id));
+            let itself = i64::from(attempt.classes.matchers.hits(spread.matcher, attempt.class_id));
             if matching + itself - domain.minimum > spread.max_skew {
                 return Some(Rejection::resolvable(Plugin::PodTopologySpread, Reason::Spread));
             }

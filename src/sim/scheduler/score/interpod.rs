@@ -15,12 +15,7 @@ use super::MAX_SCORE;
 const REQUIRED_AFFINITY_WEIGHT: i64 = 1;
 
 /// Fills `raw` with the sums of weights; false when no term concerns the pod.
-pub fn score(
-    attempt: &Attempt<'_>,
-    nodes: &Nodes,
-    feasible: &[NodeIdx],
-    raw: &mut [i64],
-) -> bool {
+pub fn score(attempt: &Attempt<'_>, nodes: &Nodes, feasible: &[NodeIdx], raw: &mut [i64]) -> bool {
     let class = attempt.class;
     let matchers = &attempt.classes.matchers;
     let concerned = |other: &ClassId| {

@@ -86,7 +86,10 @@ impl<'a> Soft<'a> {
     }
 
     fn count(&mut self, attempt: &Attempt<'_>, nodes: &Nodes) {
-        for info in nodes.iter().filter(|info| !self.is_ignored(info)) {
+        for info in nodes.iter() {
+            if self.is_ignored(info) {
+                continue;
+            }
             for (spread, values) in self.constraints.iter().zip(&mut self.by_value) {
                 if spread.hostname || !includes(spread, attempt.class, info) {
                     continue;
@@ -110,7 +113,8 @@ impl<'a> Soft<'a> {
             return None;
         }
         let mut score = 0.0;
-        for ((spread, values), weight) in self.constraints.iter().zip(&self.by_value).zip(&self.weights)
+        for ((spread, values), weight) in
+            self.constraints.iter().zip(&self.by_value).zip(&self.weights)
         {
             let Some(value) = info.topology[spread.key] else { continue };
             let count = if spread.hostname {
