@@ -40,9 +40,7 @@ fn condition(hpa: &HorizontalPodAutoscaler, kind: &str) -> Option<(String, Strin
 
 async fn replicas(cluster: &Cluster, wanted: i32) -> Outcome {
     cluster
-        .until("a", SYNCS, "scaled", |d: &Deployment| {
-            d.spec.replicas == Some(wanted)
-        })
+        .until("a", SYNCS, "scaled", |d: &Deployment| d.spec.replicas == Some(wanted))
         .await
         .map(|_| ())
 }

@@ -217,7 +217,9 @@ async fn a_budget_refuses_evictions(cluster: &Cluster) -> Outcome {
     cluster.create::<PodDisruptionBudget>(budget).await?;
     cluster
         .until("a", REACTION, "the budget is counted", |b: &PodDisruptionBudget| {
-            b.status.as_ref().is_some_and(|s| s.current_healthy == Some(2) && s.disruptions_allowed == Some(0))
+            b.status
+                .as_ref()
+                .is_some_and(|s| s.current_healthy == Some(2) && s.disruptions_allowed == Some(0))
         })
         .await?;
     let pods: Vec<Pod> = cluster.list("app=a").await?;
