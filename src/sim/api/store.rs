@@ -346,7 +346,8 @@ impl Api {
         if revision + 1 < oldest && self.history.len() == HISTORY_MAX {
             return None;
         }
-        Some(self.history.iter().filter(move |c| c.revision > revision))
+        let first = self.history.partition_point(|c| c.revision <= revision);
+        Some(self.history.range(first..))
     }
 
     /// `pods`, `deployments.apps`: how messages name a resource.
