@@ -9,9 +9,11 @@ mod percent;
 mod pod;
 mod quantity;
 mod selector;
+mod volume;
 
 pub use owner::controller_of;
 pub use percent::{Rounding, scaled_value};
 pub use pod::{is_pod_ready, is_terminating, pod_condition};
 pub use quantity::{bytes, milli};
 pub use selector::{matches_labels, matches_selector, selector_string};
+pub use volume::{claim_class, claim_phase, claim_volume, pod_claims, volume_phase};

@@ -5,6 +5,7 @@
 //! Source: pkg/controller at v1.20.2, differences by profile. Proof: tests/conformance.
 
 mod autoscaler;
+mod volume_binder;
 mod work;
 
 use super::api::{Change, Objects};
@@ -48,8 +49,10 @@ pub struct Controllers {
 impl Controllers {
     /// All controllers.
     pub fn new(_spec: &ClusterSpec) -> Self {
-        let controllers: Vec<Box<dyn Controller>> =
-            vec![Box::new(autoscaler::AutoscalerController::default())];
+        let controllers: Vec<Box<dyn Controller>> = vec![
+            Box::new(autoscaler::AutoscalerController::default()),
+            Box::new(volume_binder::VolumeBinder::default()),
+        ];
         Controllers { cache: Objects::default(), work: Work::default(), controllers }
     }
 
