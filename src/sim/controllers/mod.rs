@@ -5,6 +5,8 @@
 //! Source: pkg/controller at v1.20.2, differences by profile. Proof: tests/conformance.
 
 mod autoscaler;
+mod node_lifecycle;
+mod pod_gc;
 mod volume_binder;
 mod work;
 
@@ -52,6 +54,8 @@ impl Controllers {
         let controllers: Vec<Box<dyn Controller>> = vec![
             Box::new(autoscaler::AutoscalerController::default()),
             Box::new(volume_binder::VolumeBinder::default()),
+            Box::new(node_lifecycle::NodeLifecycle::default()),
+            Box::new(pod_gc::PodGc::default()),
         ];
         Controllers { cache: Objects::default(), work: Work::default(), controllers }
     }
