@@ -13,6 +13,7 @@ mod qos;
 mod quantity;
 mod selector;
 pub mod validate;
+mod volume;
 
 pub use owner::controller_of;
 pub use percent::{Rounding, scaled_value};
@@ -21,3 +22,4 @@ pub use profile::Profile;
 pub use qos::qos_class;
 pub use quantity::{bytes, milli};
 pub use selector::{matches_labels, matches_selector, selector_string};
+pub use volume::{claim_class, claim_phase, claim_volume, pod_claims, volume_phase};

@@ -11,12 +11,15 @@ mod endpoints;
 mod endpointslice;
 mod garbage;
 mod namespace;
+mod node_lifecycle;
 mod owned;
+mod pod_gc;
 mod replicaset;
 mod services;
 mod statefulset;
 #[cfg(test)]
 mod testing;
+mod volume_binder;
 mod work;
 
 use super::api::{Change, Objects};
@@ -75,6 +78,9 @@ impl Controllers {
             Box::new(garbage::GarbageCollector::default()),
             Box::new(namespace::NamespaceController),
             Box::new(autoscaler::AutoscalerController::default()),
+            Box::new(volume_binder::VolumeBinder::default()),
+            Box::new(node_lifecycle::NodeLifecycle::default()),
+            Box::new(pod_gc::PodGc::default()),
         ];
         Controllers { cache: Objects::default(), work: Work::default(), controllers }
     }
