@@ -1,9 +1,11 @@
 //! K8s: typed Kubernetes values and pure questions about them.
-//! Owns: quantities, label selectors, condition lookup, owner references, int-or-percent values.
+//! Owns: quantities, selectors, conditions, owners; defaults, validation, schemas, served versions, coverage of fields.
 //! Imports: base. Never: kube, sim.
 //! Time and errors: pure functions; malformed input is `None` or an error text.
 //! Source: apimachinery. Proof: unit tests beside each function.
 
+pub mod coverage;
+mod custom;
 pub mod defaults;
 mod owner;
 mod percent;
@@ -18,6 +20,7 @@ pub mod served;
 pub mod validate;
 mod volume;
 
+pub use custom::CustomKind;
 pub use owner::controller_of;
 pub use percent::{Rounding, scaled_value};
 pub use pod::{is_pod_ready, is_terminating, pod_condition};

@@ -135,22 +135,28 @@ impl Schema {
     /// Whether the kind has a field at `path`, as in `spec.template.spec.containers[].image`; a map
     /// has every key, and so has what takes any value.
     pub fn has_field(&self, path: &str) -> bool {
+        self.node(path).is_some()
+    }
+
+    /// The names of the fields below `path`.
+    pub fn fields_below(&self, path: &str) -> Vec<&str> {
+        let fields = self.node(path).and_then(|node| node.get("properties")?.as_object());
+        fields.into_iter().flat_map(|fields| fields.keys()).map(String::as_str).collect()
+    }
+
+    fn node(&self, path: &str) -> Option<&Value> {
         let mut node = self.resolve(&self.root);
         for part in path.split('.') {
             let (name, is_list) = match part.strip_suffix("[]") {
                 Some(name) => (name, true),
                 None => (part, false),
             };
-            let Some(next) = self.below(node, name) else { return false };
-            node = next;
+            node = self.below(node, name)?;
             if is_list {
-                match node.get("items") {
-                    Some(items) => node = self.resolve(items),
-                    None => return false,
-                }
+                node = self.resolve(node.get("items")?);
             }
         }
-        true
+        Some(node)
     }
 
     fn below<'s>(&'s self, node: &'s Value, name: &str) -> Option<&'s Value> {

@@ -15,6 +15,8 @@ pub struct ClusterSpec {
     pub apps: Vec<super::apps::GenericApp>,
     /// Images that registries have and every node already holds: those the stack names.
     pub images: Vec<String>,
+    /// Custom resources that the cluster serves without a definition in the stack.
+    pub custom_kinds: Vec<crate::k8s::CustomKind>,
     /// Keep the text of the trace, not only its hash.
     pub keep_trace: bool,
 }
@@ -48,7 +50,14 @@ impl ClusterSpec {
             NodeSpec::new(format!("seatrial-worker{suffix}"), n + 1, false)
         });
         let nodes = std::iter::once(control_plane).chain(workers).collect();
-        ClusterSpec { profile, nodes, apps: Vec::new(), images: Vec::new(), keep_trace: false }
+        ClusterSpec {
+            profile,
+            nodes,
+            apps: Vec::new(),
+            images: Vec::new(),
+            custom_kinds: Vec::new(),
+            keep_trace: false,
+        }
     }
 }
 

@@ -3,9 +3,9 @@
 
 use serde_json::{Value, json};
 
-use super::api::{Api, Kind, Obj};
+use super::api::{Api, Kind, Obj, Resource};
 use super::bootstrap::ClusterSpec;
-use crate::k8s::rook;
+use crate::k8s::{CustomKind, rook};
 
 /// Namespaces of a kind cluster with the add-ons, in the order they appear.
 const NAMESPACES: [&str; 6] =
@@ -39,6 +39,26 @@ pub(super) fn create(api: &mut Api, spec: &ClusterSpec) {
     create_services(api, spec);
     create_classes(api);
     create_rook(api);
+    for kind in &spec.custom_kinds {
+        // What a definition describes stays as it says.
+        if api.registry.by_kind(&kind.group, &kind.kind).is_none() {
+            api.registry.add(custom_resource(kind));
+        }
+    }
+}
+
+/// A custom kind without a definition, as if somebody had installed it before.
+fn custom_resource(kind: &CustomKind) -> Resource {
+    Resource {
+        group: kind.group.clone(),
+        version: kind.version.clone(),
+        kind: kind.kind.clone(),
+        plural: kind.plural.clone(),
+        namespaced: kind.namespaced,
+        short_names: Vec::new(),
+        has_status: true,
+        has_scale: false,
+    }
 }
 
 /// `kubernetes` with its endpoints (`pkg/controlplane/controller/kubernetesservice`) and kube-dns.

@@ -8,8 +8,9 @@ use kube::discovery::{Scope, pinned_kind};
 use kube::{Api, Client};
 
 use super::Stack;
-use super::manifest::{CustomKind, Manifest};
+use super::manifest::Manifest;
 use crate::base::Error;
+use crate::k8s::CustomKind;
 
 /// The field manager of everything that is applied.
 const FIELD_MANAGER: &str = "seatrial";

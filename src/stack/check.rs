@@ -8,7 +8,7 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
-use super::manifest::{CustomKind, Manifest};
+use super::manifest::Manifest;
 use super::problem::Problems;
 use super::read::Written;
 use super::yaml::Node;
@@ -16,7 +16,7 @@ use crate::base::ObjectRef;
 use crate::k8s::schema::{near_match, schema};
 use crate::k8s::served::{Served, built_in, is_built_in_group};
 use crate::k8s::validate::{self, Errors, NameRule};
-use crate::k8s::{Profile, rook};
+use crate::k8s::{CustomKind, Profile, rook};
 
 /// Group and kind.
 type GroupKind = (String, String);
@@ -36,8 +36,7 @@ pub(super) fn all(
         let before = problems.count();
         let mut check = Check { profile, definitions: &definitions, written: &each, problems };
         let Some(mut manifest) = check.object() else { continue };
-        let group = group_of(&manifest.api_version).to_owned();
-        let key = (group, manifest.object_ref.clone());
+        let key = (manifest.group().to_owned(), manifest.object_ref.clone());
         if let Some((file, line)) = seen.get(&key) {
             let message =
                 format!("{}: already defined at {}:{line}", manifest.object_ref, file.display());
@@ -76,10 +75,6 @@ fn definitions(written: &[Written]) -> BTreeMap<GroupKind, CustomKind> {
     };
     let kinds = written.iter().filter_map(|each| definition(&each.node));
     kinds.map(|kind| ((kind.group.clone(), kind.kind.clone()), kind)).collect()
-}
-
-fn group_of(api_version: &str) -> &str {
-    api_version.split_once('/').map_or("", |(group, _)| group)
 }
 
 struct Check<'a> {

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::yaml::Node;
 use crate::base::ObjectRef;
+use crate::k8s::CustomKind;
 
 /// A file and a line, counted from one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,21 +16,6 @@ pub struct Location {
     pub file: PathBuf,
     /// The line.
     pub line: usize,
-}
-
-/// A kind outside Kubernetes' own groups.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct CustomKind {
-    /// API group.
-    pub group: String,
-    /// Version.
-    pub version: String,
-    /// Kind.
-    pub kind: String,
-    /// Plural: from the definition if the stack has it, else the usual one.
-    pub plural: String,
-    /// Whether its objects live in a namespace.
-    pub namespaced: bool,
 }
 
 /// One object of a stack.
@@ -51,6 +37,11 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// The group of its API version; empty for the core group.
+    pub fn group(&self) -> &str {
+        self.api_version.split_once('/').map_or("", |(group, _)| group)
+    }
+
     /// Where `path` is written, or the nearest part above it that is.
     pub fn locate(&self, path: &str) -> Location {
         Location { file: self.file.clone(), line: self.node.line_of(path) }

@@ -6,6 +6,7 @@
 
 mod apply;
 mod check;
+mod coverage;
 mod manifest;
 mod order;
 mod problem;
@@ -16,9 +17,10 @@ mod yaml;
 use std::path::Path;
 
 use crate::base::{Error, ObjectRef};
-use crate::k8s::Profile;
+use crate::k8s::{CustomKind, Profile};
 
-pub use manifest::{CustomKind, Location, Manifest};
+pub use coverage::UnmodelledField;
+pub use manifest::{Location, Manifest};
 
 /// A set of manifests, checked and in apply order.
 #[derive(Clone, Debug)]

@@ -38,6 +38,7 @@ fn cluster_spec(request: &RunRequest) -> ClusterSpec {
         .filter_map(|manifest| manifest.value.pointer("/spec/template/spec"))
         .flat_map(images_of)
         .collect();
+    spec.custom_kinds = request.stack.custom_kinds();
     spec
 }
 
