@@ -1,3 +1,7 @@
 //! The `seatrial` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    seatrial::cli::main()
+}

@@ -18,9 +18,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("observe", &["load", "k8s", "base"]),
     ("engine", &["sim", "load", "wait", "k8s", "base"]),
     ("report", &["observe", "base"]),
-    ("suite", &["engine", "report", "stack", "observe", "load", "wait", "k8s", "base"]),
+    ("suite", &["engine", "sim", "stack", "observe", "load", "wait", "k8s", "base"]),
     ("suites", &["suite", "stack", "observe", "load", "wait", "k8s", "base"]),
-    ("cli", &["suites", "suite", "report", "engine", "observe", "base"]),
+    ("cli", &["suites", "suite", "stack", "report", "engine", "observe", "base"]),
 ];
 
 /// A file longer than this holds more than one idea.

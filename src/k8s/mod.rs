@@ -4,16 +4,22 @@
 //! Time and errors: pure functions; malformed input is `None` or an error text.
 //! Source: apimachinery. Proof: unit tests beside each function.
 
+pub mod defaults;
 mod owner;
 mod percent;
 mod pod;
+mod profile;
+mod qos;
 mod quantity;
 mod selector;
+pub mod validate;
 mod volume;
 
 pub use owner::controller_of;
 pub use percent::{Rounding, scaled_value};
 pub use pod::{is_pod_ready, is_terminating, pod_condition};
+pub use profile::Profile;
+pub use qos::qos_class;
 pub use quantity::{bytes, milli};
 pub use selector::{matches_labels, matches_selector, selector_string};
 pub use volume::{claim_class, claim_phase, claim_volume, pod_claims, volume_phase};

@@ -4,6 +4,12 @@
 //! Time and errors: one clock a trial; order is (time, source, sequence).
 //! Source: the rule table in attribution. Proof: observe/tests, timeline in, verdict out.
 
+mod attribution;
+mod class;
 mod outcome;
+mod timeline;
 
+pub use attribution::{Attributed, attribute};
+pub use class::CauseClass;
 pub use outcome::{Cause, Fix, Requests, RunOutcome, ScenarioOutcome, Verdict};
+pub use timeline::{Moment, Timeline, What};

@@ -1,6 +1,7 @@
 //! A booted cluster: its nodes, system namespaces, classes and the add-ons that kind would get.
 
 use super::profile::Profile;
+use super::system_objects;
 use super::world::World;
 
 /// The cluster to simulate.
@@ -12,6 +13,8 @@ pub struct ClusterSpec {
     pub nodes: Vec<NodeSpec>,
     /// Program models for images that the catalogue does not know.
     pub apps: Vec<super::apps::GenericApp>,
+    /// Images that registries have and every node already holds: those the stack names.
+    pub images: Vec<String>,
     /// Keep the text of the trace, not only its hash.
     pub keep_trace: bool,
 }
@@ -45,7 +48,7 @@ impl ClusterSpec {
             NodeSpec::new(format!("seatrial-worker{suffix}"), n + 1, false)
         });
         let nodes = std::iter::once(control_plane).chain(workers).collect();
-        ClusterSpec { profile, nodes, apps: Vec::new(), keep_trace: false }
+        ClusterSpec { profile, nodes, apps: Vec::new(), images: Vec::new(), keep_trace: false }
     }
 }
 
@@ -63,12 +66,9 @@ impl NodeSpec {
 
 /// Brings the cluster up at the epoch.
 pub(super) fn boot(world: &mut World, spec: &ClusterSpec) {
-    create_system_objects(world);
+    system_objects::create(world.api(), spec);
     for node in &spec.nodes {
         world.add_node(node);
     }
     world.start_rooms();
 }
-
-/// Namespaces, the `kubernetes` Service, the ingress class, the CRDs of Rook.
-fn create_system_objects(_world: &mut World) {}

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::api::Change;
+use super::api::{Change, rest::RestEvent};
 use super::controllers::ControllersEvent;
 use super::kubelet::KubeletEvent;
 use super::machines::MachinesEvent;
@@ -30,6 +30,8 @@ pub enum Event {
     Volumes(VolumesEvent),
     /// For metrics-server.
     Metrics(MetricsEvent),
+    /// For the open watches of clients.
+    Rest(RestEvent),
 }
 
 /// Who watches the API. Each watch delivers in order, after a lag of its own.
@@ -65,4 +67,5 @@ from_room! {
     Net(NetEvent),
     Volumes(VolumesEvent),
     Metrics(MetricsEvent),
+    Rest(RestEvent),
 }

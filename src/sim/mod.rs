@@ -19,6 +19,7 @@ pub mod profile;
 mod queue;
 pub mod scheduler;
 mod subscriptions;
+mod system_objects;
 mod trace;
 pub mod volumes;
 mod world;

@@ -29,6 +29,7 @@ const SCHEDULER_KINDS: &[Kind] = &[
     Kind::CSI_NODE,
     Kind::PRIORITY_CLASS,
     Kind::NAMESPACE,
+    Kind::PDB,
 ];
 /// Kinds kube-proxy, CoreDNS and ingress-nginx watch.
 const NET_KINDS: &[Kind] = &[

@@ -80,7 +80,7 @@ impl World {
             subscriptions: Subscriptions::default(),
             controllers: Controllers::new(spec),
             scheduler: Scheduler::new(spec),
-            kubelets: Kubelets::default(),
+            kubelets: Kubelets::new(spec),
             machines: Machines::new(spec),
             net: Net::new(spec),
             volumes: Volumes::new(spec),
@@ -116,6 +116,8 @@ impl World {
 
     /// Handles all events due at `until` or before, and moves time there.
     pub fn run_until(&mut self, until: SimTime) {
+        // What was written through `api` since the last step has no event yet.
+        self.flush();
         while self.step(until) {}
         self.now = self.now.max(until);
         self.queue.advance(self.now);
@@ -230,6 +232,7 @@ impl World {
             Event::Metrics(event) => {
                 MetricsServer::on_event(event, &self.machines, &mut cx);
             }
+            Event::Rest(event) => self.watches.on_event(event, &mut cx),
         }
     }
 

@@ -11,6 +11,7 @@ use super::transport::SimTransport;
 use crate::base::{Error, SimTime};
 use crate::engine::{Capability, Engine, Fact, FrontDoor, NodeLifecycle};
 use crate::load::{Target, Transport};
+use crate::sim::apps::{self, GenericApp};
 use crate::sim::profile::Profile;
 use crate::sim::{ClusterSpec, World};
 
@@ -119,4 +120,9 @@ impl NodeLifecycle for SimEngine {
             Ok(())
         })
     }
+}
+
+/// Whether there is a program model for `image`, built in or among `configured`.
+pub fn has_model(image: &str, configured: &[GenericApp]) -> bool {
+    apps::catalogue(image, configured).is_some()
 }

@@ -9,7 +9,12 @@ mod driver;
 mod engine;
 mod run;
 mod service;
+#[cfg(test)]
+mod tests;
 mod transport;
 
-pub use engine::SimEngine;
+pub use crate::sim::apps::GenericApp;
+pub use crate::sim::profile::Profile;
+pub use crate::sim::{ClusterSpec, NodeSpec};
+pub use engine::{SimEngine, has_model};
 pub use run::{SimRun, run};

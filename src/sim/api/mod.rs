@@ -5,6 +5,7 @@
 //! Source: apiserver and apimachinery at v1.20.2, differences by profile. Proof: tests/conformance api_*.
 
 pub mod admission;
+mod binding;
 pub mod defaults;
 mod deletion;
 pub mod events;

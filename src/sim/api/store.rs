@@ -178,7 +178,8 @@ impl Api {
         meta.deletion_grace_period_seconds = None;
         meta.resource_version = None;
         defaults::apply(&mut object, &self.profile);
-        defaults::prepare_for_create(&mut object);
+        let has_status = self.registry.resource(kind).has_status;
+        defaults::prepare_for_create(&mut object, self.profile, has_status);
         admission::on_create(self, &mut object)?;
         validation::on_create(self, &object)?;
         let (namespace, name) = (object.namespace().to_owned(), object.name().to_owned());
@@ -193,8 +194,10 @@ impl Api {
         if dry_run {
             return Ok(object);
         }
-        admission::commit_create(self, &object);
-        Ok(self.commit(ChangeType::Added, object, None))
+        admission::commit_write(self, &object, None);
+        let created = self.commit(ChangeType::Added, object, None);
+        admission::after_create(self, &created);
+        Ok(created)
     }
 
     /// Replaces the spec part of an object as a PUT does. A resourceVersion in `object` must be
@@ -258,7 +261,8 @@ impl Api {
             return Err(Status::conflict(&resource, &name));
         }
         defaults::apply(&mut object, &self.profile);
-        defaults::prepare_for_update(&mut object, &stored, part);
+        let has_status = self.registry.resource(kind).has_status;
+        defaults::prepare_for_update(&mut object, &stored, part, self.profile, has_status);
         if part == Part::Main {
             admission::on_update(self, &mut object, &stored)?;
             validation::on_update(self, &object, &stored)?;
@@ -273,6 +277,7 @@ impl Api {
         if finished && stored.meta().finalizers.as_ref().is_some_and(|f| !f.is_empty()) {
             return Ok(self.remove(object));
         }
+        admission::commit_write(self, &object, Some(&stored));
         Ok(self.commit(ChangeType::Modified, object, Some(stored)))
     }
 

@@ -4,8 +4,16 @@
 //! Time and errors: a latency is a distribution with unit and stream; an image without a model is reported, not guessed.
 //! Source: measured runs and the images' entrypoints, named in each file. Proof: apps/tests.
 
+mod access_log;
+mod catalogue;
+mod generic;
 mod model;
+mod mysql;
+mod script;
+#[cfg(test)]
+mod testing;
+mod wire;
+mod wordpress;
 
-pub use model::{
-    App, AppCx, DialError, Dialer, Files, GenericApp, Launch, Peers, Shutdown, Work, catalogue,
-};
+pub use catalogue::catalogue;
+pub use model::{App, AppCx, DialError, Dialer, Files, GenericApp, Launch, Peers, Shutdown, Work};

@@ -161,8 +161,3 @@ pub struct GenericApp {
     /// Whether it finishes requests in service on its stop signal.
     pub drains: bool,
 }
-
-/// The model of `image`, from the configured ones or the built-in ones.
-pub fn catalogue(_image: &str, _configured: &[GenericApp]) -> Option<Box<dyn App>> {
-    None
-}

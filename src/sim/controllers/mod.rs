@@ -5,8 +5,16 @@
 //! Source: pkg/controller at v1.20.2, differences by profile. Proof: tests/conformance.
 
 mod autoscaler;
+mod deployment;
+mod endpoints;
+mod endpointslice;
 mod node_lifecycle;
+mod owned;
 mod pod_gc;
+mod replicaset;
+mod services;
+#[cfg(test)]
+mod testing;
 mod volume_binder;
 mod work;
 
@@ -14,12 +22,17 @@ use super::api::{Change, Objects};
 use super::bootstrap::ClusterSpec;
 use super::context::Cx;
 
-pub use work::{ControllersEvent, Key, Work};
+pub use work::{Backoff, ControllersEvent, Key, Work};
 
 /// One control loop. `reconcile` reads the cache and writes through `cx.api`.
 pub trait Controller: std::fmt::Debug + Send {
     /// Its name in the work queue and in traces.
     fn name(&self) -> &'static str;
+
+    /// How failed keys come back.
+    fn backoff(&self) -> Backoff {
+        Backoff::DEFAULT
+    }
 
     /// Called once at boot.
     fn start(&mut self, _work: &mut Work, _cx: &mut Cx<'_>) {}
@@ -52,6 +65,10 @@ impl Controllers {
     /// All controllers.
     pub fn new(_spec: &ClusterSpec) -> Self {
         let controllers: Vec<Box<dyn Controller>> = vec![
+            Box::new(deployment::DeploymentController::default()),
+            Box::new(replicaset::ReplicaSetController::default()),
+            Box::new(endpoints::EndpointsController::default()),
+            Box::new(endpointslice::EndpointSliceController::default()),
             Box::new(autoscaler::AutoscalerController::default()),
             Box::new(volume_binder::VolumeBinder::default()),
             Box::new(node_lifecycle::NodeLifecycle::default()),
@@ -89,7 +106,15 @@ impl Controllers {
         );
         match controller.reconcile(&key, &self.cache, &mut self.work, cx) {
             Ok(()) => self.work.forget(&key),
-            Err(_) => self.work.retry(&key, cx),
+            Err(status) => {
+                let retried = self.work.retry(&key, controller.backoff(), cx);
+                let outcome = if retried { "retry" } else { "drop" };
+                cx.trace.line(
+                    cx.now,
+                    controller.name(),
+                    format_args!("{outcome} {}/{}: {}", key.namespace, key.name, status.reason),
+                );
+            }
         }
     }
 }

@@ -4,58 +4,91 @@
 //! Time and errors: spec seconds become `Duration` at the edge; a failing program is data.
 //! Source: pkg/kubelet at v1.20.2, differences by profile. Proof: tests/conformance pod_*.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+mod agent;
+mod backoff;
+mod env;
+mod hook;
+mod image;
+mod kubelets;
+mod node;
+mod phase;
+mod probe;
+mod start;
+mod status;
+mod sync;
+mod terminate;
+#[cfg(test)]
+mod tests;
+mod volumes;
+mod worker;
 
-use super::api::Change;
-use super::bootstrap::NodeSpec;
-use super::context::Cx;
-use super::machines::{ContainerId, Machines};
-use super::volumes::Volumes;
+use super::machines::ContainerId;
+
+pub use kubelets::Kubelets;
 
 /// What is due at a kubelet.
 #[derive(Clone, Debug)]
 pub enum KubeletEvent {
     /// A container's main process has ended (noticed at the next relist).
     ContainerExited(ContainerId),
+    /// A container has answered a request of this kubelet, or its process ended before it did.
+    LocalAnswer {
+        /// The kubelet's number for the request.
+        token: u64,
+        /// The HTTP status; none when the connection was cut.
+        status: Option<u16>,
+    },
+    /// The node's lease is to be renewed, if the kubelet still runs since that boot.
+    Heartbeat(u32),
+    /// The kubelet comes up after that boot of its node.
+    Boot(u32),
+    /// Something is due for one pod.
+    Pod(u64, PodEvent),
 }
 
-/// The kubelets of all nodes.
-#[derive(Debug, Default)]
-pub struct Kubelets {
-    nodes: BTreeMap<Arc<str>, ()>,
+/// What is due for one pod.
+#[derive(Clone, Copy, Debug)]
+pub enum PodEvent {
+    /// A sync.
+    Sync,
+    /// The step of the start sequence with this number is over.
+    Task(u32),
+    /// The status is to be written.
+    Status,
+    /// A probe is to run.
+    Probe(ProbeRef),
+    /// A probe has ended.
+    ProbeEnd(ProbeRef, bool),
+    /// A hook of the container with this index and run number has ended, well or not.
+    Hook(usize, u32, bool),
+    /// The time given to a kill's present stage is over, for the container and run.
+    Grace(usize, u32),
+    /// The pod is to be stopped.
+    Terminate,
+    /// The sandbox of a stopped pod is torn down.
+    Teardown,
+    /// Everything of a stopped pod is released.
+    Reclaim,
 }
 
-impl Kubelets {
-    /// Registers a node: creates its Node object and Lease and starts heartbeats.
-    pub fn add_node(&mut self, node: &NodeSpec, _cx: &mut Cx<'_>) {
-        self.nodes.insert(Arc::from(node.name.as_str()), ());
-    }
+/// One run of one probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProbeRef {
+    /// Index of the container.
+    pub container: usize,
+    /// Which of its probes.
+    pub kind: ProbeKind,
+    /// Number of the run.
+    pub run: u32,
+}
 
-    /// A change of a pod bound to `node` arrives.
-    pub fn on_change(
-        &mut self,
-        _node: &str,
-        _change: &Change,
-        _machines: &mut Machines,
-        _cx: &mut Cx<'_>,
-    ) {
-    }
-
-    /// Something is due at the kubelet of `node`.
-    pub fn on_event(
-        &mut self,
-        _node: &str,
-        _event: KubeletEvent,
-        _machines: &mut Machines,
-        _volumes: &mut Volumes,
-        _cx: &mut Cx<'_>,
-    ) {
-    }
-
-    /// The node loses power: its kubelet does nothing until it returns.
-    pub fn power_off(&mut self, _node: &str, _cx: &mut Cx<'_>) {}
-
-    /// The node boots: the kubelet re-lists its pods and starts them again.
-    pub fn power_on(&mut self, _node: &str, _machines: &mut Machines, _cx: &mut Cx<'_>) {}
+/// The three probes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ProbeKind {
+    /// Until it succeeds the others wait; its failure restarts.
+    Startup,
+    /// Its failure restarts.
+    Liveness,
+    /// Its result is the container's readiness.
+    Readiness,
 }

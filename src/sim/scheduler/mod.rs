@@ -4,32 +4,26 @@
 //! Time and errors: a pod that fits nowhere waits with back-off; ties are drawn from the seed.
 //! Source: pkg/scheduler at v1.20.2, differences by profile. Proof: tests/conformance scheduling_*.
 
-use super::api::Change;
-use super::bootstrap::ClusterSpec;
-use super::context::Cx;
+mod bind;
+mod claims;
+mod class;
+mod cycle;
+mod default_spread;
+mod filter;
+mod hints;
+mod node_info;
+mod nodes;
+mod pods;
+mod preempt;
+mod queue;
+mod reason;
+mod resources;
+mod scheduler;
+mod score;
+mod terms;
+mod watch;
 
-/// What is due at the scheduler.
-#[derive(Clone, Debug)]
-pub enum SchedulerEvent {}
+#[cfg(test)]
+mod tests;
 
-/// kube-scheduler.
-#[derive(Debug)]
-pub struct Scheduler {}
-
-impl Scheduler {
-    /// A scheduler with the default profile of the minor.
-    pub fn new(_spec: &ClusterSpec) -> Self {
-        Scheduler {}
-    }
-
-    /// Starts periodic work (queue flushes).
-    pub fn start(&mut self, _cx: &mut Cx<'_>) {}
-
-    /// A change arrives at the scheduler's informers.
-    pub fn on_change(&mut self, _change: &Change, _cx: &mut Cx<'_>) {}
-
-    /// Something is due.
-    pub fn on_event(&mut self, event: SchedulerEvent, _cx: &mut Cx<'_>) {
-        match event {}
-    }
-}
+pub use scheduler::{Scheduler, SchedulerEvent};

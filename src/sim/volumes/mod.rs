@@ -27,7 +27,7 @@ use attach::{AttachStep, Attachments, attaching_driver};
 use expand::{ExpandStep, Expansions};
 use provision::{ProvisionStep, Provisioning};
 use rook::{Operator, OperatorStep};
-pub(crate) use system::install;
+pub(crate) use system::standard_class;
 
 /// What is due at the storage side.
 #[derive(Clone, Debug)]

@@ -1,0 +1,80 @@
+//! Which program runs in an image.
+
+use super::generic::{Idle, Server};
+use super::model::{App, GenericApp};
+use super::mysql::Mysql;
+use super::wordpress::WordPress;
+
+/// The model of `image`, from the configured ones or the built-in ones; `None` when there is none.
+pub fn catalogue(image: &str, configured: &[GenericApp]) -> Option<Box<dyn App>> {
+    let (name, tag) = name_and_tag(image);
+    let own =
+        configured.iter().find(|app| canonical(name_and_tag(&app.image).0) == canonical(name));
+    if let Some(app) = own {
+        return Some(Box::new(Server::configured(app)));
+    }
+    match name.rsplit('/').next().unwrap_or(name) {
+        // The fpm variant speaks FastCGI, not HTTP.
+        "wordpress" if !tag.contains("fpm") && !tag.starts_with("cli") => {
+            Some(Box::new(WordPress::default()))
+        }
+        "mysql" => Some(Box::new(Mysql::mysql())),
+        "mariadb" => Some(Box::new(Mysql::mariadb())),
+        "nginx" => Some(Box::new(Server::nginx())),
+        "busybox" => Some(Box::new(Idle::shell())),
+        "pause" => Some(Box::new(Idle::pause())),
+        _ => None,
+    }
+}
+
+/// Repository and tag; a digest counts as no tag.
+fn name_and_tag(image: &str) -> (&str, &str) {
+    let image = image.split('@').next().unwrap_or(image);
+    match image.rsplit_once(':') {
+        // A colon before a slash belongs to the registry's port.
+        Some((name, tag)) if !tag.contains('/') => (name, tag),
+        _ => (image, ""),
+    }
+}
+
+/// The repository without the registry that is assumed anyway.
+fn canonical(name: &str) -> &str {
+    let name = name.strip_prefix("docker.io/").unwrap_or(name);
+    name.strip_prefix("library/").unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("wordpress:6.8-apache", true)]
+    #[case("docker.io/library/wordpress", true)]
+    #[case("localhost:5000/wordpress", true)]
+    #[case("localhost:5000/team/mysql:8.4@sha256:0123", true)]
+    #[case("wordpress:6.8-fpm-alpine", false)]
+    #[case("ghcr.io/acme/shop:1", false)]
+    fn images_are_known_by_their_last_path_component(#[case] image: &str, #[case] known: bool) {
+        assert_eq!(catalogue(image, &[]).is_some(), known);
+    }
+
+    #[test]
+    fn a_configured_model_is_for_any_tag_of_its_image() {
+        let app = GenericApp {
+            image: "ghcr.io/acme/shop".into(),
+            port: 8080,
+            start: Duration::ZERO,
+            cpu_per_request: Duration::ZERO,
+            memory_bytes: 0,
+            statuses: BTreeMap::new(),
+            drains: true,
+        };
+        assert!(catalogue("ghcr.io/acme/shop:2", std::slice::from_ref(&app)).is_some());
+        assert!(catalogue("ghcr.io/acme/other:2", &[app]).is_none());
+    }
+}

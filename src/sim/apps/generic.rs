@@ -1,0 +1,244 @@
+//! Servers without a story of their own: configured ones, nginx, and programs that only wait.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderName};
+use http::{HeaderValue, Response, StatusCode};
+
+use super::access_log::AccessLog;
+use super::model::{App, AppCx, GenericApp, Launch, Shutdown, Work};
+use super::script::{self, Command};
+use crate::base::millis;
+
+/// Requests a server handles at once: an event loop takes what comes.
+const N_WORKERS: usize = 1_024;
+/// Memory a request holds, in bytes.
+const REQUEST_MEMORY: u64 = 64 << 10;
+/// Exit code of a process that SIGTERM ended: 128 + 15.
+const TERMINATED: i32 = 143;
+
+/// An HTTP server.
+#[derive(Debug)]
+pub(super) struct Server {
+    port: u16,
+    start: Duration,
+    cpu: Duration,
+    memory_bytes: u64,
+    statuses: BTreeMap<String, u16>,
+    drains: bool,
+    keep_alive: HeaderValue,
+    own: Vec<&'static str>,
+    /// Whether the image's program runs, not a command in its place.
+    is_serving: bool,
+    /// Whether the process ends on SIGTERM.
+    heeds: bool,
+    log: AccessLog,
+}
+
+impl Server {
+    /// The server that `seatrial.toml` describes.
+    pub(super) fn configured(app: &GenericApp) -> Self {
+        Server {
+            port: app.port,
+            start: app.start,
+            cpu: app.cpu_per_request,
+            memory_bytes: app.memory_bytes,
+            statuses: app.statuses.clone(),
+            drains: app.drains,
+            keep_alive: HeaderValue::from_static("timeout=75"),
+            own: Vec::new(),
+            is_serving: true,
+            heeds: true,
+            log: AccessLog::default(),
+        }
+    }
+
+    /// The official nginx image: its welcome page, 404 for anything else; STOPSIGNAL SIGQUIT drains.
+    pub(super) fn nginx() -> Self {
+        Server {
+            port: 80,
+            start: millis(150),
+            cpu: Duration::from_micros(200),
+            memory_bytes: 8 << 20,
+            statuses: BTreeMap::new(),
+            drains: true,
+            keep_alive: HeaderValue::from_static("timeout=65"),
+            own: vec!["nginx", "docker-entrypoint.sh", "nginx-debug"],
+            is_serving: true,
+            heeds: true,
+            log: AccessLog::default(),
+        }
+    }
+
+    fn status(&self, path: &str) -> StatusCode {
+        let matching = self.statuses.iter().filter(|(prefix, _)| path.starts_with(*prefix));
+        let longest = matching.max_by_key(|(prefix, _)| prefix.len());
+        longest.and_then(|(_, status)| StatusCode::from_u16(*status).ok()).unwrap_or(StatusCode::OK)
+    }
+}
+
+impl App for Server {
+    fn launch(&mut self, cx: &mut AppCx<'_>) -> Launch {
+        let command = if self.own.is_empty() {
+            // A configured model stands for whatever command the stack runs.
+            Command::Main { after: Duration::ZERO, log: Vec::new() }
+        } else {
+            script::command(cx.start, &self.own)
+        };
+        let Command::Main { after, log } = command else {
+            (self.is_serving, self.heeds) = (false, false);
+            return script::launch(command);
+        };
+        // Start-up varies by a tenth around the figure.
+        let low = self.start.mul_f64(0.9);
+        let drawn = cx.rng.between("generic-start", low, self.start.mul_f64(1.1));
+        Launch {
+            listens: vec![(self.port, after + drawn)],
+            cpu: drawn / 4,
+            memory_bytes: self.memory_bytes,
+            n_workers: N_WORKERS,
+            exits: None,
+            log,
+        }
+    }
+
+    fn http(&mut self, _port: u16, request: &http::Request<Bytes>, cx: &mut AppCx<'_>) -> Work {
+        let status = self.status(request.uri().path());
+        let mut response = Response::new(Bytes::from(format!("{}\n", cx.start.pod)));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        headers.insert(HeaderName::from_static("keep-alive"), self.keep_alive.clone());
+        let n_bytes = response.body().len();
+        let log = self.log.line(cx.now, request, status.as_u16(), n_bytes);
+        Work {
+            cpu: cx.rng.between("generic-cpu", self.cpu.mul_f64(0.8), self.cpu.mul_f64(1.2)),
+            wait: Duration::ZERO,
+            memory_bytes: REQUEST_MEMORY,
+            response: Some(response),
+            log: Some(log),
+        }
+    }
+
+    fn shutdown(&mut self) -> Shutdown {
+        Shutdown {
+            stops_listening: Duration::ZERO,
+            drains: self.drains,
+            exits_after: millis(10),
+            exit_code: if self.drains { 0 } else { TERMINATED },
+            ignores: !self.heeds,
+        }
+    }
+
+    fn has_binary(&self, name: &str) -> bool {
+        has_common_binary(name) || self.own.contains(&name)
+    }
+}
+
+/// A program that listens to nothing: busybox with its command, or pause.
+#[derive(Debug)]
+pub(super) struct Idle {
+    heeds: bool,
+    is_shell: bool,
+}
+
+impl Idle {
+    /// busybox: its command is `sh`, which ends at once without a terminal.
+    pub(super) fn shell() -> Self {
+        Idle { heeds: false, is_shell: true }
+    }
+
+    /// pause: waits, and ends at once on SIGTERM (`build/pause/linux/pause.c`).
+    pub(super) fn pause() -> Self {
+        Idle { heeds: true, is_shell: false }
+    }
+}
+
+impl App for Idle {
+    fn launch(&mut self, cx: &mut AppCx<'_>) -> Launch {
+        if !self.is_shell {
+            return script::launch(Command::Runs { log: Vec::new() });
+        }
+        let bare = cx.start.command.is_empty() && cx.start.args.is_empty();
+        let command = if bare {
+            Command::Ends { after: millis(5), code: 0, log: Vec::new() }
+        } else {
+            script::command(cx.start, &[])
+        };
+        script::launch(command)
+    }
+
+    fn http(&mut self, _port: u16, _request: &http::Request<Bytes>, _cx: &mut AppCx<'_>) -> Work {
+        Work {
+            cpu: Duration::ZERO,
+            wait: Duration::ZERO,
+            memory_bytes: 0,
+            response: None,
+            log: None,
+        }
+    }
+
+    fn shutdown(&mut self) -> Shutdown {
+        // The kernel drops SIGTERM for a PID 1 without a handler (`pid_namespaces(7)`).
+        Shutdown {
+            stops_listening: Duration::ZERO,
+            drains: false,
+            exits_after: millis(1),
+            exit_code: 0,
+            ignores: !self.heeds,
+        }
+    }
+
+    fn has_binary(&self, name: &str) -> bool {
+        self.is_shell && (has_common_binary(name) || name == "wget")
+    }
+}
+
+/// Programs of a Debian or busybox base.
+pub(super) fn has_common_binary(name: &str) -> bool {
+    const COMMON: &[&str] = &[
+        "sh", "bash", "sleep", "true", "false", "echo", "cat", "ls", "kill", "test", "touch", "rm",
+        "mkdir", "cp", "mv", "date", "env", "grep", "sed",
+    ];
+    COMMON.contains(&name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Bench;
+    use super::*;
+    use crate::base::secs;
+
+    #[test]
+    fn a_configured_server_answers_by_path_prefix() {
+        let app = GenericApp {
+            image: "shop".into(),
+            port: 8080,
+            start: secs(2),
+            cpu_per_request: millis(3),
+            memory_bytes: 1,
+            statuses: BTreeMap::from([("/bad".to_owned(), 500), ("/bad/ok".to_owned(), 204)]),
+            drains: false,
+        };
+        let mut bench = Bench::new("shop");
+        let mut server = Server::configured(&app);
+        let launch = bench.launch(&mut server);
+        assert_eq!(launch.listens[0].0, 8080);
+        assert!(launch.listens[0].1 >= millis(1_800));
+        assert_eq!(bench.get(&mut server, "/").status(), 200);
+        assert_eq!(bench.get(&mut server, "/bad/x").status(), 500);
+        assert_eq!(bench.get(&mut server, "/bad/ok").status(), 204);
+        assert_eq!(server.shutdown().exit_code, TERMINATED);
+    }
+
+    #[test]
+    fn busybox_runs_its_command_and_ignores_sigterm() {
+        let mut bench = Bench::new("busybox");
+        bench.start.command = vec!["sleep".into(), "60".into()];
+        let mut app = Idle::shell();
+        assert_eq!(bench.launch(&mut app).exits, Some((secs(60), 0)));
+        assert!(app.shutdown().ignores);
+    }
+}

@@ -1,0 +1,6 @@
+//! MySQL and MariaDB: data directory, start-up, accounts, and the tables that WordPress uses.
+
+mod server;
+mod tables;
+
+pub(super) use server::Mysql;

@@ -1,0 +1,116 @@
+//! A container without a cluster, for tests of program models.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::model::{App, AppCx, DialError, Files, Launch, Peers, Work};
+use crate::base::{SimTime, Streams, secs};
+use crate::sim::machines::ContainerStart;
+
+/// A container of `image` without settings.
+pub(super) fn start(image: &str) -> ContainerStart {
+    ContainerStart {
+        node: Arc::from("node"),
+        namespace: "default".into(),
+        pod: "pod".into(),
+        pod_uid: "uid".into(),
+        pod_ip: "10.244.1.2".into(),
+        container: "c".into(),
+        image: image.into(),
+        command: Vec::new(),
+        args: Vec::new(),
+        env: Vec::new(),
+        mounts: Vec::new(),
+        cpu_limit_milli: None,
+        cpu_request_milli: 0,
+        memory_limit_bytes: None,
+    }
+}
+
+/// Files in memory.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Disk(pub BTreeMap<String, Bytes>);
+
+impl Files for Disk {
+    fn read(&self, path: &str) -> Option<Bytes> {
+        self.0.get(path).cloned()
+    }
+
+    fn write(&mut self, path: &str, content: Bytes) -> bool {
+        self.0.insert(path.to_owned(), content);
+        true
+    }
+
+    fn list(&self, prefix: &str) -> Vec<String> {
+        self.0.keys().filter(|path| path.starts_with(prefix)).cloned().collect()
+    }
+
+    fn remove(&mut self, path: &str) {
+        self.0.remove(path);
+    }
+}
+
+/// No peer at all.
+struct Nobody;
+
+impl Peers for Nobody {
+    fn query(&mut self, _: &str, _: u16, _: &[u8]) -> Result<(Bytes, Duration), DialError> {
+        Err(DialError::Refused)
+    }
+}
+
+/// One program that runs in a container of its own.
+pub(super) struct Bench {
+    pub start: ContainerStart,
+    pub disk: Disk,
+    pub rng: Streams,
+    pub now: SimTime,
+}
+
+impl Bench {
+    pub(super) fn new(image: &str) -> Self {
+        let now = SimTime::ZERO + secs(100);
+        Bench { start: start(image), disk: Disk::default(), rng: Streams::new(1), now }
+    }
+
+    pub(super) fn env(mut self, pairs: &[(&str, &str)]) -> Self {
+        let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        self.start.env.extend(pairs);
+        self
+    }
+
+    pub(super) fn with<T>(
+        &mut self,
+        peers: &mut dyn Peers,
+        run: impl FnOnce(&mut AppCx<'_>) -> T,
+    ) -> T {
+        let (start, files) = (&self.start, &mut self.disk);
+        run(&mut AppCx { now: self.now, rng: &mut self.rng, start, files, peers })
+    }
+
+    pub(super) fn launch(&mut self, app: &mut dyn App) -> Launch {
+        self.with(&mut Nobody, |cx| app.launch(cx))
+    }
+
+    pub(super) fn query(&mut self, app: &mut dyn App, query: &[u8]) -> Bytes {
+        self.with(&mut Nobody, |cx| app.query(query, cx).1)
+    }
+
+    pub(super) fn work(
+        &mut self,
+        app: &mut dyn App,
+        peers: &mut dyn Peers,
+        request: &http::Request<Bytes>,
+    ) -> Work {
+        self.with(peers, |cx| app.http(80, request, cx))
+    }
+
+    pub(super) fn get(&mut self, app: &mut dyn App, path: &str) -> http::Response<Bytes> {
+        let request = http::Request::get(path).body(Bytes::new()).expect("a request");
+        let work = self.work(app, &mut Nobody, &request);
+        work.response.expect("an answer")
+    }
+}

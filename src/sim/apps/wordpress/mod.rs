@@ -1,0 +1,14 @@
+//! WordPress on Apache (prefork, mod_php): the official image's entrypoint and the flows over HTTP.
+
+mod database;
+mod entrypoint;
+mod forms;
+mod message;
+mod pages;
+mod rest;
+mod server;
+mod session;
+#[cfg(test)]
+mod tests;
+
+pub(super) use server::WordPress;

@@ -1,0 +1,385 @@
+//! Probes (`pkg/kubelet/prober/worker.go`, `prober.go`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Container, Probe};
+
+use super::agent::{Desk, tick_after};
+use super::hook::{get_request, port_number};
+use super::worker::{Seen, Worker};
+use super::{PodEvent, ProbeKind, ProbeRef};
+use crate::base::{SimTime, millis, secs};
+use crate::sim::machines::{ConnectError, LocalCall};
+
+/// Workers start with the containers and can be triggered from here on (semantics 5.5).
+const NEW_WORKERS_MINOR: u8 = 22;
+/// Liveness and startup probes may have a grace of their own (ProbeTerminationGracePeriod beta on).
+const PROBE_GRACE_MINOR: u8 = 25;
+/// From the sync that shows the container running to the probe it triggers.
+const TRIGGER_TIME: Duration = millis(5);
+const KINDS: [ProbeKind; 3] = [ProbeKind::Startup, ProbeKind::Liveness, ProbeKind::Readiness];
+
+/// The probes of a container.
+#[derive(Debug)]
+pub(super) struct Probes([Option<Prober>; 3]);
+
+/// The worker of one probe.
+#[derive(Debug)]
+struct Prober {
+    spec: Probe,
+    /// Its ticks are whole periods after this.
+    since: Option<SimTime>,
+    /// The last scheduled or running attempt.
+    run: u32,
+    begun: Option<SimTime>,
+    last: Option<bool>,
+    count: i32,
+    /// Waits for a new container after it had this one killed.
+    on_hold: bool,
+    stopped: bool,
+}
+
+impl Probes {
+    pub(super) fn new(container: &Container) -> Self {
+        let prober = |spec: &Option<Probe>| {
+            let spec = spec.clone()?;
+            Some(Prober {
+                spec,
+                since: None,
+                run: 0,
+                begun: None,
+                last: None,
+                count: 0,
+                on_hold: false,
+                stopped: false,
+            })
+        };
+        Probes([
+            prober(&container.startup_probe),
+            prober(&container.liveness_probe),
+            prober(&container.readiness_probe),
+        ])
+    }
+
+    pub(super) fn has_startup(&self) -> bool {
+        self.0[0].is_some()
+    }
+
+    pub(super) fn has_readiness(&self) -> bool {
+        self.0[2].is_some()
+    }
+
+    fn get(&mut self, kind: ProbeKind) -> Option<&mut Prober> {
+        self.0[kind as usize].as_mut()
+    }
+}
+
+impl Prober {
+    fn period(&self) -> Duration {
+        Duration::from_secs(seconds(self.spec.period_seconds, 10).max(1))
+    }
+
+    fn initial_delay(&self) -> Duration {
+        Duration::from_secs(seconds(self.spec.initial_delay_seconds, 0))
+    }
+
+    fn timeout(&self) -> Duration {
+        Duration::from_secs(seconds(self.spec.timeout_seconds, 1).max(1))
+    }
+
+    /// The first instant the container may be probed: its start, truncated to the second, plus the
+    /// initial delay (`doProbe`).
+    fn eligible(&self, started_at: SimTime) -> SimTime {
+        SimTime::ZERO + secs(started_at.whole_seconds()) + self.initial_delay()
+    }
+
+    /// The first tick at `from` or later.
+    fn tick_at(&self, from: SimTime) -> SimTime {
+        let since = self.since.unwrap_or(from);
+        if from <= since {
+            return since;
+        }
+        let before = SimTime::from_micros(from.as_micros() - 1);
+        since
+            + tick_after(SimTime::ZERO + before.since(since), Duration::ZERO, self.period())
+                .since(SimTime::ZERO)
+    }
+}
+
+fn seconds(value: Option<i32>, default: u64) -> u64 {
+    value.map_or(default, |value| u64::try_from(value).unwrap_or(0))
+}
+
+impl Worker {
+    /// Old kubelets start the probe workers when they admit the pod, each after U(0, period).
+    pub(super) fn start_probers_early(&mut self, desk: &mut Desk<'_, '_>) {
+        if !desk.agent.profile.at_least(NEW_WORKERS_MINOR) {
+            self.each_prober(
+                |prober, desk| {
+                    prober.since = Some(desk.now() + desk.draw((Duration::ZERO, prober.period())));
+                },
+                desk,
+            );
+        }
+    }
+
+    /// Newer ones start them when the volumes are mounted; jitter only soon after their own start.
+    pub(super) fn start_probers(&mut self, desk: &mut Desk<'_, '_>) {
+        if desk.agent.profile.at_least(NEW_WORKERS_MINOR) {
+            self.each_prober(
+                |prober, desk| {
+                    let booted = desk.agent.booted_at;
+                    let young = booted.is_some_and(|at| desk.now().since(at) < prober.period());
+                    let high = if young { prober.period() } else { Duration::ZERO };
+                    prober.since = Some(desk.now() + desk.draw((Duration::ZERO, high)));
+                },
+                desk,
+            );
+        }
+    }
+
+    fn each_prober(&mut self, f: impl Fn(&mut Prober, &mut Desk<'_, '_>), desk: &mut Desk<'_, '_>) {
+        for ctr in &mut self.containers {
+            for prober in ctr.probes.0.iter_mut().flatten() {
+                f(prober, desk);
+            }
+        }
+    }
+
+    /// The kubelet sees a new state of a container: its probes begin anew, or rest.
+    pub(super) fn on_seen(&mut self, idx: usize, runs: bool, desk: &mut Desk<'_, '_>) {
+        for kind in KINDS {
+            if let Some(prober) = self.containers[idx].probes.get(kind) {
+                prober.run += 1;
+                (prober.begun, prober.last, prober.count) = (None, None, 0);
+                prober.on_hold = false;
+            }
+        }
+        if runs {
+            self.schedule_probes(idx, desk);
+        }
+    }
+
+    /// Schedules the first run of each probe that may run now.
+    fn schedule_probes(&mut self, idx: usize, desk: &mut Desk<'_, '_>) {
+        for kind in KINDS {
+            let Some(since) = self.running_since(idx) else { return };
+            let started = self.containers[idx].started;
+            let now = desk.now();
+            let Some(prober) = self.containers[idx].probes.get(kind) else { continue };
+            // The startup probe runs until it has succeeded, the others from then on.
+            if prober.stopped || started == (kind == ProbeKind::Startup) {
+                continue;
+            }
+            let due = prober.tick_at(prober.eligible(since).max(now));
+            self.schedule_probe(idx, kind, due, desk);
+        }
+    }
+
+    fn running_since(&self, idx: usize) -> Option<SimTime> {
+        match self.containers[idx].seen {
+            Seen::Running { since } => Some(since),
+            _ => None,
+        }
+    }
+
+    fn schedule_probe(
+        &mut self,
+        idx: usize,
+        kind: ProbeKind,
+        due: SimTime,
+        desk: &mut Desk<'_, '_>,
+    ) {
+        let Some(prober) = self.containers[idx].probes.get(kind) else { return };
+        prober.run += 1;
+        prober.begun = None;
+        let probe = ProbeRef { container: idx, kind, run: prober.run };
+        desk.at(due, self.key, PodEvent::Probe(probe));
+    }
+
+    /// A sync probes containers that are not ready at once
+    /// (`prober_manager.go:UpdatePodStatus`, from 1.22 on).
+    pub(super) fn trigger_readiness(&mut self, desk: &mut Desk<'_, '_>) {
+        if !desk.agent.profile.at_least(NEW_WORKERS_MINOR) {
+            return;
+        }
+        let due = desk.now() + TRIGGER_TIME;
+        for idx in 0..self.containers.len() {
+            let Some(since) = self.running_since(idx) else { continue };
+            let ctr = &mut self.containers[idx];
+            if !ctr.started || ctr.ready {
+                continue;
+            }
+            let Some(prober) = ctr.probes.get(ProbeKind::Readiness) else { continue };
+            if prober.begun.is_none() && !prober.stopped && prober.eligible(since) <= due {
+                self.schedule_probe(idx, ProbeKind::Readiness, due, desk);
+            }
+        }
+    }
+
+    /// Liveness and startup probes end when the pod is stopped (from 1.22 on).
+    pub(super) fn stop_liveness(&mut self) {
+        for ctr in &mut self.containers {
+            for kind in [ProbeKind::Startup, ProbeKind::Liveness] {
+                if let Some(prober) = ctr.probes.get(kind) {
+                    prober.stopped = true;
+                    prober.run += 1;
+                }
+            }
+        }
+    }
+
+    pub(super) fn on_probe(&mut self, probe: ProbeRef, desk: &mut Desk<'_, '_>) {
+        let idx = probe.container;
+        if self.containers.get(idx).is_none() || self.running_since(idx).is_none() {
+            return;
+        }
+        let now = desk.now();
+        let Some(prober) = self.containers[idx].probes.get(probe.kind) else { return };
+        if prober.run != probe.run || prober.on_hold || prober.stopped {
+            return;
+        }
+        prober.begun = Some(now);
+        let (spec, timeout) = (prober.spec.clone(), prober.timeout());
+        self.attempt(probe, &spec, timeout, desk);
+    }
+
+    fn attempt(
+        &mut self,
+        probe: ProbeRef,
+        spec: &Probe,
+        timeout: Duration,
+        desk: &mut Desk<'_, '_>,
+    ) {
+        let pod = Arc::clone(&self.pod);
+        let Some(container) = self.spec_of(&pod, probe.container) else { return };
+        let (key, now) = (self.key, desk.now());
+        let own_ip = self.ip.clone().unwrap_or_default();
+        let address = |host: &Option<String>| match host.as_deref() {
+            None | Some("") => own_ip.clone(),
+            Some(host) => host.to_owned(),
+        };
+        if let Some(exec) = &spec.exec {
+            let Some(id) = self.containers[probe.container].id else { return };
+            let plan = desk.machines.exec(id, exec.command.as_deref().unwrap_or(&[]), desk.cx);
+            let ok = plan.exit_code == 0 && plan.duration <= timeout;
+            desk.at(now + plan.duration.min(timeout), key, PodEvent::ProbeEnd(probe, ok));
+            return;
+        }
+        let (ip, port) = if let Some(get) = &spec.http_get {
+            (address(&get.host), port_number(container, &get.port))
+        } else if let Some(socket) = &spec.tcp_socket {
+            (address(&socket.host), port_number(container, &socket.port))
+        } else if let Some(grpc) = &spec.grpc {
+            desk.machines.note_unmodelled("grpc probe".to_owned());
+            (own_ip, u16::try_from(grpc.port).ok())
+        } else {
+            return;
+        };
+        // A port name that no port bears is an error of the prober: ignored, and tried again.
+        let Some(port) = port else { return self.next_probe(probe, desk) };
+        match (desk.machines.connect(&ip, port), &spec.http_get) {
+            (Ok(id), Some(get)) => {
+                let token = desk.expect_answer(key, PodEvent::ProbeEnd(probe, true));
+                let call = LocalCall { node: desk.agent.name.clone(), token };
+                let agent = format!("kube-probe/{}", desk.agent.profile);
+                let request = get_request(get.path.as_deref(), &ip, port, &agent);
+                desk.machines.submit_local(id, port, call, request, desk.cx);
+                desk.at(now + timeout, key, PodEvent::ProbeEnd(probe, false));
+            }
+            (Ok(_), None) => self.on_probe_end(probe, true, desk),
+            (Err(ConnectError::Refused), _) => self.on_probe_end(probe, false, desk),
+            (Err(ConnectError::NoAnswer), _) => {
+                desk.at(now + timeout, key, PodEvent::ProbeEnd(probe, false));
+            }
+        }
+    }
+
+    /// A probe has ended: its result counts, and the next tick is due.
+    pub(super) fn on_probe_end(&mut self, probe: ProbeRef, ok: bool, desk: &mut Desk<'_, '_>) {
+        let idx = probe.container;
+        let Some(ctr) = self.containers.get_mut(idx) else { return };
+        let Some(prober) = ctr.probes.get(probe.kind) else { return };
+        if prober.run != probe.run || prober.begun.is_none() || prober.stopped {
+            return;
+        }
+        if prober.last == Some(ok) {
+            prober.count += 1;
+        } else {
+            (prober.last, prober.count) = (Some(ok), 1);
+        }
+        let default = if ok { 1 } else { 3 };
+        let threshold =
+            if ok { prober.spec.success_threshold } else { prober.spec.failure_threshold };
+        let reached = prober.count >= threshold.unwrap_or(default);
+        if !ok {
+            let what = format!("{:?} probe failed", probe.kind);
+            desk.warn(&self.pod, "Unhealthy", what);
+        }
+        if reached {
+            self.take_result(probe, ok, desk);
+        }
+        self.next_probe(probe, desk);
+    }
+
+    fn next_probe(&mut self, probe: ProbeRef, desk: &mut Desk<'_, '_>) {
+        let ctr = &mut self.containers[probe.container];
+        let started = ctr.started;
+        let Some(prober) = ctr.probes.get(probe.kind) else { return };
+        let done = started && probe.kind == ProbeKind::Startup;
+        if prober.run != probe.run || prober.on_hold || prober.stopped || done {
+            return;
+        }
+        // A tick that passed while the probe ran is not lost.
+        let begun = prober.begun.unwrap_or(desk.now());
+        let due = prober.tick_at(SimTime::from_micros(begun.as_micros() + 1)).max(desk.now());
+        self.schedule_probe(probe.container, probe.kind, due, desk);
+    }
+
+    fn take_result(&mut self, probe: ProbeRef, ok: bool, desk: &mut Desk<'_, '_>) {
+        let idx = probe.container;
+        let ctr = &mut self.containers[idx];
+        match (probe.kind, ok) {
+            (ProbeKind::Readiness, ok) if ctr.ready != ok => {
+                ctr.ready = ok;
+                desk.cx.trace.line(
+                    desk.cx.now,
+                    "kubelet",
+                    format_args!("ready={ok} {}/{} {}", self.namespace, self.name, ctr.name),
+                );
+                self.refresh_status(desk);
+            }
+            (ProbeKind::Startup, true) if !ctr.started => {
+                ctr.started = true;
+                self.schedule_probes(idx, desk);
+                self.refresh_status(desk);
+                self.request_sync(desk.now(), desk);
+            }
+            (ProbeKind::Startup | ProbeKind::Liveness, false) => {
+                let kind = if probe.kind == ProbeKind::Startup { "startup" } else { "liveness" };
+                let name = &ctr.name;
+                ctr.doomed =
+                    Some(format!("Container {name} failed {kind} probe, will be restarted"));
+                if let Some(prober) = ctr.probes.get(probe.kind) {
+                    prober.on_hold = true;
+                    prober.count = 0;
+                }
+                if self.ending.is_none() {
+                    self.request_sync(desk.now(), desk);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The grace a probe sets for the kill it causes.
+    pub(super) fn probe_grace(&self, idx: usize, desk: &Desk<'_, '_>) -> Option<i64> {
+        if !desk.agent.profile.at_least(PROBE_GRACE_MINOR) {
+            return None;
+        }
+        let probers = &self.containers[idx].probes.0;
+        let guilty = probers[..2].iter().flatten().find(|prober| prober.on_hold)?;
+        guilty.spec.termination_grace_period_seconds
+    }
+}

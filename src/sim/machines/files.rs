@@ -1,0 +1,182 @@
+//! Files: volumes shared by identity, and the own layer of each container.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::types::Mount;
+use crate::sim::apps::Files;
+
+/// Content by path, paths without a leading slash.
+pub(super) type Tree = BTreeMap<String, Bytes>;
+
+/// All volumes by identity. Shared between a program and the peers it calls while it runs.
+#[derive(Debug, Default)]
+pub(super) struct VolumeTrees(RefCell<BTreeMap<String, Tree>>);
+
+impl VolumeTrees {
+    /// Replaces the content of a volume.
+    pub(super) fn replace(&self, volume: &str, tree: Tree) {
+        self.0.borrow_mut().insert(volume.to_owned(), tree);
+    }
+
+    /// Removes all volumes whose identity begins with `prefix`.
+    pub(super) fn remove_prefix(&self, prefix: &str) {
+        let mut trees = self.0.borrow_mut();
+        let doomed: Vec<String> = trees
+            .range(prefix.to_owned()..)
+            .map(|(volume, _)| volume)
+            .take_while(|volume| volume.starts_with(prefix))
+            .cloned()
+            .collect();
+        for volume in doomed {
+            trees.remove(&volume);
+        }
+    }
+}
+
+/// Files as one container sees them.
+pub(super) struct View<'a> {
+    pub(super) mounts: &'a [Mount],
+    pub(super) layer: &'a mut Tree,
+    pub(super) volumes: &'a VolumeTrees,
+}
+
+impl View<'_> {
+    /// The mount `path` lies below (the longest wins) and the path inside its volume.
+    fn mounted(&self, path: &str) -> Option<(&Mount, String)> {
+        let path = path.trim_start_matches('/');
+        let (mount, rest) = self
+            .mounts
+            .iter()
+            .filter_map(|mount| Some((mount, below(path, &mount.path)?)))
+            .max_by_key(|(mount, _)| mount.path.len())?;
+        Some((mount, join(&mount.sub_path, rest)))
+    }
+}
+
+impl Files for View<'_> {
+    fn read(&self, path: &str) -> Option<Bytes> {
+        match self.mounted(path) {
+            Some((mount, inner)) => {
+                self.volumes.0.borrow().get(&mount.volume)?.get(&inner).cloned()
+            }
+            None => self.layer.get(path.trim_start_matches('/')).cloned(),
+        }
+    }
+
+    fn write(&mut self, path: &str, content: Bytes) -> bool {
+        match self.mounted(path) {
+            Some((mount, _)) if mount.read_only => false,
+            Some((mount, inner)) => {
+                let mut trees = self.volumes.0.borrow_mut();
+                trees.entry(mount.volume.clone()).or_default().insert(inner, content);
+                true
+            }
+            None => {
+                self.layer.insert(path.trim_start_matches('/').to_owned(), content);
+                true
+            }
+        }
+    }
+
+    fn list(&self, prefix: &str) -> Vec<String> {
+        let wanted = prefix.trim_start_matches('/');
+        let mut paths: Vec<String> = self
+            .layer
+            .range(wanted.to_owned()..)
+            .map(|(path, _)| path)
+            .take_while(|path| path.starts_with(wanted))
+            .filter(|path| self.mounted(path).is_none())
+            .map(|path| format!("/{path}"))
+            .collect();
+        let trees = self.volumes.0.borrow();
+        for mount in self.mounts {
+            let Some(tree) = trees.get(&mount.volume) else { continue };
+            for inner in tree.keys() {
+                let Some(rest) = below(inner, &mount.sub_path) else { continue };
+                let path = join(mount.path.trim_start_matches('/'), rest);
+                if path.starts_with(wanted)
+                    && self.mounted(&path).is_some_and(|(owner, _)| owner == mount)
+                {
+                    paths.push(format!("/{path}"));
+                }
+            }
+        }
+        paths.sort();
+        paths
+    }
+
+    fn remove(&mut self, path: &str) {
+        match self.mounted(path) {
+            Some((mount, _)) if mount.read_only => {}
+            Some((mount, inner)) => {
+                if let Some(tree) = self.volumes.0.borrow_mut().get_mut(&mount.volume) {
+                    tree.remove(&inner);
+                }
+            }
+            None => {
+                self.layer.remove(path.trim_start_matches('/'));
+            }
+        }
+    }
+}
+
+/// The part of `path` below the directory `root`, if it lies there.
+fn below<'a>(path: &'a str, root: &str) -> Option<&'a str> {
+    let root = root.trim_matches('/');
+    if root.is_empty() {
+        return Some(path);
+    }
+    let rest = path.strip_prefix(root)?;
+    if rest.is_empty() { Some("") } else { rest.strip_prefix('/') }
+}
+
+fn join(left: &str, right: &str) -> String {
+    let left = left.trim_matches('/');
+    match (left.is_empty(), right.is_empty()) {
+        (true, _) => right.to_owned(),
+        (_, true) => left.to_owned(),
+        _ => format!("{left}/{right}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mount(path: &str, volume: &str, sub_path: &str, read_only: bool) -> Mount {
+        Mount { path: path.into(), volume: volume.into(), sub_path: sub_path.into(), read_only }
+    }
+
+    #[test]
+    fn volumes_are_shared_and_the_layer_is_not() {
+        let volumes = VolumeTrees::default();
+        let mounts = [mount("/var/www", "pv/a", "", false), mount("/etc/conf", "pv/b", "", true)];
+        let (mut layer_a, mut layer_b) = (Tree::new(), Tree::new());
+        let mut a = View { mounts: &mounts, layer: &mut layer_a, volumes: &volumes };
+        assert!(a.write("/var/www/index.php", Bytes::from_static(b"x")));
+        assert!(a.write("/var/wwwroot/own", Bytes::from_static(b"y")));
+        assert!(!a.write("/etc/conf/z", Bytes::from_static(b"z")));
+        let b = View { mounts: &mounts, layer: &mut layer_b, volumes: &volumes };
+        assert_eq!(b.read("/var/www/index.php").as_deref(), Some(&b"x"[..]));
+        assert_eq!(b.read("/var/wwwroot/own"), None);
+        assert_eq!(b.list("/var/"), ["/var/www/index.php"]);
+    }
+
+    #[test]
+    fn a_sub_path_is_a_folder_of_the_volume() {
+        let volumes = VolumeTrees::default();
+        let (whole, part) =
+            ([mount("/data", "pv/a", "", false)], [mount("/html", "pv/a", "html", false)]);
+        let mut layer = Tree::new();
+        let mut view = View { mounts: &part, layer: &mut layer, volumes: &volumes };
+        assert!(view.write("/html/a/b", Bytes::from_static(b"1")));
+        assert_eq!(view.list("/html/"), ["/html/a/b"]);
+        let view = View { mounts: &whole, layer: &mut layer, volumes: &volumes };
+        assert_eq!(view.read("/data/html/a/b").as_deref(), Some(&b"1"[..]));
+        volumes.remove_prefix("pv/");
+        assert_eq!(view.list("/"), Vec::<String>::new());
+    }
+}

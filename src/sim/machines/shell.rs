@@ -1,0 +1,289 @@
+//! Commands run inside a container by hooks and exec probes: how long they take and how they end.
+
+use std::time::Duration;
+
+use super::Machines;
+use super::container::Container;
+use super::files::View;
+use super::types::{ContainerId, ExecPlan, MachinesEvent};
+use crate::base::millis;
+use crate::sim::apps::Files as _;
+use crate::sim::context::Cx;
+
+/// Starting a process in a container through the runtime takes this long.
+const EXEC_TIME: Duration = millis(20);
+/// Exit code of a shell or runtime that finds no such program.
+const NOT_FOUND: i32 = 127;
+/// Longest nesting of shells that is followed.
+const MAX_DEPTH: usize = 4;
+/// Programs that are only known to succeed, and do nothing that is modelled.
+const HARMLESS: &[&str] = &["echo", "true", ":", "exit", "date", "touch", "mkdir", "rm", "ls"];
+/// Programs that ask a server of the same container whether it answers.
+const CLIENTS: &[&str] = &[
+    "curl",
+    "wget",
+    "nc",
+    "mysqladmin",
+    "mariadb-admin",
+    "mysql",
+    "mariadb",
+    "healthcheck.sh",
+    "pg_isready",
+    "redis-cli",
+];
+
+/// What a command does, as far as it is understood.
+enum Effect {
+    Ends {
+        duration: Duration,
+        exit_code: i32,
+    },
+    /// It sends the main process a signal that asks it to stop.
+    StopsMain,
+    Unknown,
+}
+
+impl Machines {
+    /// How `command` will go inside the container. A command that is not understood is taken to
+    /// succeed, and recorded.
+    pub fn exec(&mut self, id: ContainerId, command: &[String], cx: &mut Cx<'_>) -> ExecPlan {
+        let Some(container) = self.containers.get_mut(&id).filter(|c| c.is_running()) else {
+            return ExecPlan { duration: Duration::ZERO, exit_code: 126 };
+        };
+        let words: Vec<&str> = command.iter().map(String::as_str).collect();
+        let mut unknown = false;
+        let mut shell = Shell { container, volumes: &self.volumes, unknown: &mut unknown };
+        let (duration, exit_code, stops) = shell.run(&words, 0);
+        if unknown {
+            self.unmodelled_commands.insert(command.join(" "));
+        }
+        if stops {
+            cx.queue.after(EXEC_TIME, MachinesEvent::Stop(id));
+        }
+        ExecPlan { duration: duration + EXEC_TIME, exit_code }
+    }
+
+    /// Records a probe or hook that is not understood.
+    pub fn note_unmodelled(&mut self, what: String) {
+        self.unmodelled_commands.insert(what);
+    }
+}
+
+struct Shell<'a> {
+    container: &'a mut Container,
+    volumes: &'a super::files::VolumeTrees,
+    unknown: &'a mut bool,
+}
+
+impl Shell<'_> {
+    /// Duration, exit code and whether the main process is told to stop.
+    fn run(&mut self, words: &[&str], depth: usize) -> (Duration, i32, bool) {
+        let Some((&program, args)) = words.split_first() else {
+            return (Duration::ZERO, NOT_FOUND, false);
+        };
+        let name = program.rsplit('/').next().unwrap_or(program);
+        let builtin = depth > 0 && matches!(name, "exit" | "true" | ":" | "echo" | "kill" | "test");
+        if !builtin && !self.has_binary(program) {
+            return (Duration::ZERO, NOT_FOUND, false);
+        }
+        if matches!(name, "sh" | "bash" | "ash" | "dash") {
+            let script = args.iter().skip_while(|arg| !is_command_flag(arg)).nth(1);
+            return match script {
+                Some(script) if depth < MAX_DEPTH => self.script(script, depth + 1),
+                _ => self.unknown(),
+            };
+        }
+        match self.effect(name, args) {
+            Effect::Ends { duration, exit_code } => (duration, exit_code, false),
+            Effect::StopsMain => (Duration::ZERO, 0, true),
+            Effect::Unknown => self.unknown(),
+        }
+    }
+
+    fn unknown(&mut self) -> (Duration, i32, bool) {
+        *self.unknown = true;
+        (Duration::ZERO, 0, false)
+    }
+
+    /// Commands joined by `;`, `&&` and `||`; anything else of a shell is not understood.
+    fn script(&mut self, script: &str, depth: usize) -> (Duration, i32, bool) {
+        let (mut total, mut code, mut stops) = (Duration::ZERO, 0, false);
+        for (joiner, part) in split_script(script) {
+            let skipped = (joiner == "&&" && code != 0) || (joiner == "||" && code == 0);
+            if skipped || part.is_empty() {
+                continue;
+            }
+            if part.contains(['|', '$', '`', '(', '{', '<', '&']) || is_keyword(part) {
+                return self.unknown();
+            }
+            let words = split_words(part);
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            let words = words.strip_prefix(&["exec"]).unwrap_or(&words);
+            let (duration, exit_code, stop) = self.run(words, depth);
+            (total, code, stops) = (total + duration, exit_code, stops || stop);
+            if words.first() == Some(&"exit") {
+                break;
+            }
+        }
+        (total, code, stops)
+    }
+
+    fn effect(&mut self, name: &str, args: &[&str]) -> Effect {
+        let ends = |exit_code| Effect::Ends { duration: Duration::ZERO, exit_code };
+        match name {
+            "sleep" => match args.iter().map(|arg| seconds(arg)).sum::<Option<f64>>() {
+                Some(time) if !args.is_empty() => {
+                    Effect::Ends { duration: Duration::from_secs_f64(time), exit_code: 0 }
+                }
+                _ => ends(1),
+            },
+            "false" => ends(1),
+            "exit" => ends(args.first().and_then(|code| code.parse().ok()).unwrap_or(0)),
+            "test" | "[" => match args.strip_suffix(&["]"]).unwrap_or(args) {
+                ["-f" | "-e" | "-s" | "-r", path] => ends(i32::from(!self.exists(path))),
+                ["-d", path] => {
+                    let folder = format!("{}/", path.trim_end_matches('/'));
+                    ends(i32::from(self.view().list(&folder).is_empty()))
+                }
+                _ => Effect::Unknown,
+            },
+            "cat" if !args.is_empty() => {
+                ends(i32::from(!args.iter().all(|path| self.exists(path))))
+            }
+            "nginx" if args == ["-s", "quit"] || args == ["-s", "stop"] => Effect::StopsMain,
+            "apachectl" | "apache2ctl"
+                if args.iter().any(|arg| matches!(*arg, "graceful-stop" | "stop")) =>
+            {
+                Effect::StopsMain
+            }
+            "kill" if args.last() == Some(&"1") => Effect::StopsMain,
+            _ if CLIENTS.contains(&name) => self.client(args).map_or(Effect::Unknown, ends),
+            _ if HARMLESS.contains(&name) => ends(0),
+            _ => Effect::Unknown,
+        }
+    }
+
+    /// A client of a server in the same container: whether something listens where it asks.
+    fn client(&self, args: &[&str]) -> Option<i32> {
+        let url = args.iter().find(|arg| arg.contains("://") || arg.contains("localhost:"));
+        let Some(url) = url else {
+            return Some(i32::from(self.container.listening.is_empty()));
+        };
+        let host = url.split_once("://").map_or(*url, |(_, rest)| rest);
+        let host = host.split('/').next().unwrap_or(host);
+        let (name, port) = host.split_once(':').unwrap_or((host, "80"));
+        if !matches!(name, "localhost" | "127.0.0.1") {
+            return None;
+        }
+        let port: u16 = port.parse().ok()?;
+        Some(i32::from(!self.container.listening.contains(&port)))
+    }
+
+    fn has_binary(&self, program: &str) -> bool {
+        let name = program.rsplit('/').next().unwrap_or(program);
+        // An image without a model is not guessed about: its binaries are taken to be there.
+        self.container
+            .app
+            .as_ref()
+            .is_none_or(|app| app.has_binary(program) || app.has_binary(name))
+    }
+
+    fn exists(&mut self, path: &str) -> bool {
+        self.view().read(path).is_some()
+    }
+
+    fn view(&mut self) -> View<'_> {
+        View {
+            mounts: &self.container.start.mounts,
+            layer: &mut self.container.layer,
+            volumes: self.volumes,
+        }
+    }
+}
+
+/// `-c`, `-ec`, `-lc`: the next argument is a script.
+fn is_command_flag(arg: &str) -> bool {
+    arg.starts_with('-') && !arg.starts_with("--") && arg.ends_with('c')
+}
+
+fn is_keyword(part: &str) -> bool {
+    let first = part.split_whitespace().next().unwrap_or("");
+    matches!(first, "if" | "while" | "until" | "for" | "case")
+}
+
+/// The commands of a script, each with the operator before it.
+fn split_script(script: &str) -> Vec<(&'static str, &str)> {
+    let mut parts = Vec::new();
+    let (mut rest, mut joiner) = (script, ";");
+    loop {
+        let next = ["&&", "||", ";", "\n"]
+            .into_iter()
+            .filter_map(|operator| Some((rest.find(operator)?, operator)))
+            .min();
+        let Some((at, operator)) = next else {
+            parts.push((joiner, rest.trim()));
+            return parts;
+        };
+        parts.push((joiner, rest[..at].trim()));
+        (rest, joiner) = (&rest[at + operator.len()..], operator);
+    }
+}
+
+/// Words of one command; quotes group and are dropped.
+fn split_words(command: &str) -> Vec<String> {
+    let (mut words, mut word, mut quote, mut begun) = (Vec::new(), String::new(), None, false);
+    for c in command.chars() {
+        match quote {
+            Some(end) if c == end => quote = None,
+            Some(_) => word.push(c),
+            None if c == '\'' || c == '"' => (quote, begun) = (Some(c), true),
+            None if c.is_whitespace() => {
+                if begun || !word.is_empty() {
+                    words.push(std::mem::take(&mut word));
+                }
+                begun = false;
+            }
+            None => word.push(c),
+        }
+    }
+    if begun || !word.is_empty() {
+        words.push(word);
+    }
+    words
+}
+
+/// `20`, `0.5`, `20s`, `1m`, `1h`, as sleep of coreutils reads them.
+fn seconds(text: &str) -> Option<f64> {
+    let (number, unit) = match text.char_indices().next_back()? {
+        (at, 's') => (&text[..at], 1.0),
+        (at, 'm') => (&text[..at], 60.0),
+        (at, 'h') => (&text[..at], 3600.0),
+        (at, 'd') => (&text[..at], 86_400.0),
+        _ => (text, 1.0),
+    };
+    let time = number.parse::<f64>().ok()? * unit;
+    (time.is_finite() && (0.0..1e9).contains(&time)).then_some(time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scripts_split_at_their_operators() {
+        let parts = split_script("sleep 5; nginx -s quit && echo 'a b' || true");
+        let expected =
+            [(";", "sleep 5"), (";", "nginx -s quit"), ("&&", "echo 'a b'"), ("||", "true")];
+        assert_eq!(parts, expected);
+        assert_eq!(split_words("echo 'a b' \"\" c"), ["echo", "a b", "", "c"]);
+    }
+
+    #[test]
+    fn sleep_reads_units_and_refuses_nonsense() {
+        assert_eq!(seconds("20"), Some(20.0));
+        assert_eq!(seconds("1.5m"), Some(90.0));
+        assert_eq!(seconds("-1"), None);
+        assert_eq!(seconds("inf"), None);
+        assert_eq!(seconds("é"), None);
+    }
+}

@@ -1,0 +1,179 @@
+//! What scenarios do to a cluster, and the questions they ask of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::api::{DeleteParams, LogParams, Patch, PatchParams};
+use kube::{Api, ResourceExt as _};
+use serde_json::{Value, json};
+
+use crate::k8s::is_terminating;
+use crate::wait::{self, Scope};
+
+use super::stop::Stop;
+use super::target::{Workload, WorkloadKind};
+use super::trial::Trial;
+
+/// Annotation on a template that starts a rollout when it changes.
+const RESTART_ANNOTATION: &str = "seatrial.dev/rollout";
+
+/// A text no earlier request of the trial carried.
+pub fn fresh_marker(trial: &Trial) -> String {
+    format!("seatrial-{}-{}", trial.unique(), trial.now_ms())
+}
+
+/// The nodes that ordinary pods may run on.
+///
+/// # Errors
+/// What the API answered.
+pub async fn workers(trial: &Trial) -> Result<Vec<Arc<Node>>, Stop> {
+    let nodes = Scope::all(Api::<Node>::all(trial.client())).list().await?;
+    let open = |node: &Arc<Node>| {
+        let spec = node.spec.clone().unwrap_or_default();
+        let closed = spec.taints.iter().flatten().any(|taint| taint.effect != "PreferNoSchedule");
+        !closed && spec.unschedulable != Some(true)
+    };
+    Ok(nodes.into_iter().filter(open).collect())
+}
+
+impl Trial {
+    /// The pods of `workload`, terminating ones too.
+    ///
+    /// # Errors
+    /// What the API answered.
+    pub async fn pods_of(&self, workload: &Workload) -> Result<Vec<Arc<Pod>>, Stop> {
+        Ok(self.scope_of(workload).list().await?)
+    }
+
+    /// The pods of `workload` that are not being deleted.
+    ///
+    /// # Errors
+    /// What the API answered.
+    pub async fn live_pods_of(&self, workload: &Workload) -> Result<Vec<Arc<Pod>>, Stop> {
+        let pods = self.pods_of(workload).await?;
+        Ok(pods.into_iter().filter(|pod| !is_terminating(pod)).collect())
+    }
+
+    /// The scope of the pods of `workload`.
+    pub fn scope_of(&self, workload: &Workload) -> Scope<Pod> {
+        let api = Api::namespaced(self.client(), &workload.namespace);
+        Scope::labelled(api, &workload.selector)
+    }
+
+    /// The Deployment behind `workload`.
+    pub fn deployment_scope(&self, workload: &Workload) -> Scope<Deployment> {
+        let api = Api::namespaced(self.client(), &workload.namespace);
+        Scope::named(api, &workload.name)
+    }
+
+    /// Waits until `workload` runs its newest template everywhere.
+    ///
+    /// # Errors
+    /// What blocks it.
+    pub async fn rolled_out(
+        &self,
+        workload: &Workload,
+        deadline: wait::Deadline,
+    ) -> Result<(), Stop> {
+        match workload.kind {
+            WorkloadKind::Deployment => {
+                let scope = self.deployment_scope(workload);
+                wait::until(&scope, &wait::deployment_rolled_out(), deadline).await?;
+            }
+            WorkloadKind::StatefulSet => {
+                let api: Api<StatefulSet> = Api::namespaced(self.client(), &workload.namespace);
+                let scope = Scope::named(api, &workload.name);
+                wait::until(&scope, &wait::stateful_set_ready(), deadline).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies a merge patch to `workload`.
+    ///
+    /// # Errors
+    /// What the API answered.
+    pub async fn patch(&self, workload: &Workload, patch: Value) -> Result<(), Stop> {
+        let params = PatchParams::default();
+        let patch = Patch::Strategic(patch);
+        match workload.kind {
+            WorkloadKind::Deployment => {
+                let api: Api<Deployment> = Api::namespaced(self.client(), &workload.namespace);
+                api.patch(&workload.name, &params, &patch).await?;
+            }
+            WorkloadKind::StatefulSet => {
+                let api: Api<StatefulSet> = Api::namespaced(self.client(), &workload.namespace);
+                api.patch(&workload.name, &params, &patch).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts a rollout that changes nothing but an annotation of the template.
+    ///
+    /// # Errors
+    /// What the API answered.
+    pub async fn start_rollout(&self, workload: &Workload) -> Result<(), Stop> {
+        let mark = self.unique().to_string();
+        let annotations = json!({ RESTART_ANNOTATION: mark });
+        let patch = json!({"spec": {"template": {"metadata": {"annotations": annotations}}}});
+        self.patch(workload, patch).await
+    }
+
+    /// Deletes a pod with its own grace period.
+    ///
+    /// # Errors
+    /// What the API answered; a pod that is gone already is no error.
+    pub async fn delete_pod(&self, pod: &Pod) -> Result<(), Stop> {
+        let namespace = pod.namespace().unwrap_or_default();
+        let api: Api<Pod> = Api::namespaced(self.client(), &namespace);
+        match api.delete(&pod.name_any(), &DeleteParams::default()).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Deletes `pods` and waits until they are gone and their workload is whole again.
+    ///
+    /// # Errors
+    /// What blocks it.
+    pub async fn replace_pods(&self, workload: &Workload, pods: &[Arc<Pod>]) -> Result<(), Stop> {
+        for pod in pods {
+            self.delete_pod(pod).await?;
+        }
+        let uids = pods.iter().filter_map(|pod| pod.metadata.uid.clone()).collect();
+        let gone = wait::none_of("the deleted pods", uids);
+        wait::until(&self.scope_of(workload), &gone, wait::POD_GONE).await?;
+        self.rolled_out(workload, wait::POD_REPLACED).await?;
+        wait::until(&self.scope_of(workload), &wait::pods_ready(), wait::POD_REPLACED).await?;
+        Ok(())
+    }
+
+    /// Whether the log of `pod`'s container has a line with `marker`.
+    ///
+    /// # Errors
+    /// What the API answered.
+    pub async fn logged(&self, pod: &Pod, marker: &str) -> Result<bool, Stop> {
+        let container = self.target().front.workload.containers.first();
+        let params = LogParams {
+            container: container.map(|(name, _)| name.clone()),
+            ..LogParams::default()
+        };
+        let log = self.pods_api().logs(&pod.name_any(), &params).await?;
+        Ok(log.contains(marker))
+    }
+
+    /// Node name of each pod that has one.
+    pub fn placement(pods: &[Arc<Pod>]) -> BTreeMap<String, Vec<String>> {
+        let mut nodes: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for pod in pods {
+            if let Some(node) = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()) {
+                nodes.entry(node).or_default().push(pod.name_any());
+            }
+        }
+        nodes
+    }
+}

@@ -1,0 +1,83 @@
+//! From a cause class to the line of the manifests where it can be mended.
+
+use crate::base::ObjectRef;
+use crate::observe::{Cause, CauseClass, Fix};
+
+use super::stop::Stop;
+use super::target::Workload;
+use super::trial::Trial;
+
+impl Trial {
+    /// A cause that concerns the front workload.
+    pub fn cause(&self, class: CauseClass) -> Cause {
+        let front = self.target().front.workload.reference();
+        match class.workload_field() {
+            Some(field) => self.cause_at(class, &front, field),
+            None => Cause {
+                class: class.to_string(),
+                count: 1,
+                object: Some(front),
+                at_ms: None,
+                fix: None,
+            },
+        }
+    }
+
+    /// A cause to be mended at `field` of `object`.
+    pub fn cause_at(&self, class: CauseClass, object: &ObjectRef, field: &str) -> Cause {
+        let fix = self.stack().locate(object, field).map(|location| Fix {
+            file: location.file.display().to_string(),
+            line: location.line,
+            path: field.to_owned(),
+            advice: class.advice().to_owned(),
+        });
+        Cause { class: class.to_string(), count: 1, object: Some(object.clone()), at_ms: None, fix }
+    }
+
+    /// A broken claim with one cause about the front workload.
+    pub fn failed(
+        &self,
+        class: CauseClass,
+        expected: impl AsRef<str>,
+        seen: impl AsRef<str>,
+    ) -> Stop {
+        blamed(Stop::failed(expected, seen), self.cause(class), class)
+    }
+
+    /// A broken claim with one cause at `field` of `object`.
+    pub fn failed_at(
+        &self,
+        class: CauseClass,
+        object: &ObjectRef,
+        field: &str,
+        expected: impl AsRef<str>,
+        seen: impl AsRef<str>,
+    ) -> Stop {
+        blamed(Stop::failed(expected, seen), self.cause_at(class, object, field), class)
+    }
+
+    /// Data of `workload` that did not survive: blames its missing volume, or the volume.
+    pub fn data_loss(&self, workload: &Workload, expected: &str, seen: &str) -> Stop {
+        let class = if workload.mounts.is_empty() {
+            CauseClass::DataInContainer
+        } else {
+            CauseClass::DataLost
+        };
+        let field = "spec.template.spec.containers[0].volumeMounts";
+        let stop = self.failed_at(class, &workload.reference(), field, expected, seen);
+        match workload.mounts.first() {
+            Some(mount) => stop.line(format!("volume: {} at {}", mount.claim, mount.path)),
+            None => stop.line(format!("{} mounts no persistent volume", workload.reference())),
+        }
+    }
+}
+
+fn blamed(stop: Stop, cause: Cause, class: CauseClass) -> Stop {
+    let line = match &cause.fix {
+        Some(fix) => {
+            format!("look at: {}:{} ({}): {}", fix.file, fix.line, fix.path, class.advice())
+        }
+        None => format!("look at: {}", class.advice()),
+    };
+    stop.line(line).because(cause)
+}

@@ -1,0 +1,36 @@
+//! Suite: scenarios, selection, the trial's context and the runner.
+//! Owns: `Suite`, `Scenario`, `Trial`, phases, capability matching, target discovery, the clients suites use.
+//! Imports: base, k8s, wait, stack, engine, load, observe. Never: sim, report, cli, printing, exiting.
+//! Time and errors: a deadline per phase; cleanup runs last-in first-out after failure too; ignored has a reason.
+//! Source: libtest-mimic, nextest harness rules. Proof: suite/run.rs tests, tests/e2e.rs.
+
+mod actions;
+mod blame;
+mod discover;
+mod http;
+mod phase;
+mod run;
+mod scenario;
+mod select;
+mod setup;
+mod sim;
+mod stop;
+mod target;
+mod traffic;
+mod trial;
+mod wordpress;
+
+pub use crate::engine::Capability;
+pub use actions::{fresh_marker, workers};
+pub use http::{Door, Reply};
+pub use phase::Phase;
+pub use run::{EngineChoice, RunRequest, run};
+pub use scenario::{Aspect, Claim, Held, Scenario, Start, Suite};
+pub use select::{full_names, select};
+pub use stop::Stop;
+pub use target::{
+    Autoscaler, Front, IngressHost, Mount, Program, StackTarget, Workload, WorkloadKind,
+};
+pub use traffic::Lane;
+pub use trial::Trial;
+pub use wordpress::{Media, Session, WordPress};

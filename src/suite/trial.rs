@@ -1,0 +1,204 @@
+//! A trial: one scenario on one cluster at one seed, and what it has seen so far.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::sync::Arc;
+
+use futures::future::LocalBoxFuture;
+use k8s_openapi::api::core::v1::Pod;
+use kube::{Api, Client};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::engine::Engine;
+use crate::load::{Record, Transport};
+use crate::observe::{Requests, Timeline};
+use crate::stack::Stack;
+use crate::wait::{Observer, Scope};
+
+use super::http::Door;
+use super::phase::Phase;
+use super::stop::Stop;
+use super::target::StackTarget;
+
+/// What a scenario works with.
+pub struct Trial {
+    engine: Arc<dyn Engine>,
+    client: Client,
+    transport: Arc<dyn Transport>,
+    stack: Arc<Stack>,
+    target: StackTarget,
+    started: Instant,
+    phase: watch::Sender<Phase>,
+    entry: OnceCell<Entry>,
+    pods: RefCell<Option<Observer<Pod>>>,
+    pub(super) records: RefCell<Vec<Record>>,
+    cleanups: RefCell<Vec<LocalBoxFuture<'static, Result<(), Stop>>>>,
+    counter: Cell<u64>,
+}
+
+/// How the stack is reached, found once it is up.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub door: Door,
+    /// A path that is answered with 200 at little cost.
+    pub cheap_path: String,
+}
+
+impl Trial {
+    /// A trial of `stack` on `engine`, starting now.
+    pub(super) fn new(
+        engine: Arc<dyn Engine>,
+        stack: Arc<Stack>,
+        target: StackTarget,
+        phase: watch::Sender<Phase>,
+    ) -> Self {
+        Trial {
+            client: engine.client(),
+            transport: engine.transport(),
+            engine,
+            stack,
+            target,
+            started: Instant::now(),
+            phase,
+            entry: OnceCell::new(),
+            pods: RefCell::new(None),
+            records: RefCell::new(Vec::new()),
+            cleanups: RefCell::new(Vec::new()),
+            counter: Cell::new(0),
+        }
+    }
+
+    /// The cluster.
+    pub fn engine(&self) -> &dyn Engine {
+        &*self.engine
+    }
+
+    /// The control plane.
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// The data plane.
+    pub fn transport(&self) -> &Arc<dyn Transport> {
+        &self.transport
+    }
+
+    /// The stack's manifests.
+    pub fn stack(&self) -> &Stack {
+        &self.stack
+    }
+
+    /// What the stack is made of.
+    pub fn target(&self) -> &StackTarget {
+        &self.target
+    }
+
+    /// When the trial started.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Milliseconds since the trial started.
+    pub fn now_ms(&self) -> u64 {
+        self.ms(Instant::now())
+    }
+
+    /// `at` in milliseconds since the trial started.
+    pub fn ms(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.started).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Tells the runner that the next phase begins.
+    pub fn enter(&self, phase: Phase) {
+        self.phase.send_replace(phase);
+    }
+
+    /// A number no other caller in this trial gets.
+    pub fn unique(&self) -> u64 {
+        let n = self.counter.get() + 1;
+        self.counter.set(n);
+        n
+    }
+
+    /// Remembers something to take back; run last-in first-out when the trial ends.
+    pub fn defer(&self, undo: impl Future<Output = Result<(), Stop>> + 'static) {
+        self.cleanups.borrow_mut().push(Box::pin(undo));
+    }
+
+    /// Takes the next thing to take back.
+    pub(super) fn next_cleanup(&self) -> Option<LocalBoxFuture<'static, Result<(), Stop>>> {
+        self.cleanups.borrow_mut().pop()
+    }
+
+    pub(super) fn set_entry(&self, entry: Entry) {
+        // Setup finds the entry once; a second find means the same stack.
+        let _ = self.entry.set(entry);
+    }
+
+    /// The way in.
+    ///
+    /// # Errors
+    /// Setup has not found one.
+    pub fn door(&self) -> Result<&Door, String> {
+        self.entry.get().map(|entry| &entry.door).ok_or_else(|| "no way in is known yet".into())
+    }
+
+    /// A path that is answered with 200 at little cost, as a static file is.
+    pub fn cheap_path(&self) -> &str {
+        self.entry.get().map_or("/", |entry| &entry.cheap_path)
+    }
+
+    /// Pods of the front's namespace, watched from now on.
+    ///
+    /// # Errors
+    /// What the API answered.
+    pub async fn watch_pods(&self) -> Result<(), kube::Error> {
+        if self.pods.borrow().is_none() {
+            let api: Api<Pod> = self.pods_api();
+            let observer = Observer::start(Scope::all(api)).await?;
+            *self.pods.borrow_mut() = Some(observer);
+        }
+        Ok(())
+    }
+
+    /// The API of pods in the front's namespace.
+    pub fn pods_api(&self) -> Api<Pod> {
+        Api::namespaced(self.client(), &self.target.front.workload.namespace)
+    }
+
+    /// What happened to pods and nodes so far.
+    pub fn timeline(&self) -> Timeline {
+        let mut moments = Vec::new();
+        if let Some(pods) = &*self.pods.borrow() {
+            let mut last = std::collections::BTreeMap::new();
+            pods.replay(|at, state| {
+                let at_ms = self.ms(at);
+                for (reference, pod) in state {
+                    let old: Option<&Arc<Pod>> = last.get(reference);
+                    if old.is_none_or(|old| !Arc::ptr_eq(old, pod)) {
+                        let old = old.map(|old| &**old);
+                        moments.extend(Timeline::pod_moments(at_ms, old, Some(pod)));
+                    }
+                }
+                for (reference, pod) in &last {
+                    if !state.contains_key(reference) {
+                        moments.extend(Timeline::pod_moments(at_ms, Some(pod), None));
+                    }
+                }
+                last = state.clone();
+            });
+        }
+        moments.extend(self.engine.facts().into_iter().map(|fact| crate::observe::Moment {
+            at_ms: fact.at_ms,
+            what: crate::observe::What::Fact(fact.what),
+            object: fact.object,
+        }));
+        Timeline::new(moments)
+    }
+
+    /// The requests of all loads so far.
+    pub fn requests(&self) -> Option<Requests> {
+        let records = self.records.borrow();
+        (!records.is_empty()).then(|| Requests::from(&crate::load::Stats::of(&records)))
+    }
+}

@@ -1,0 +1,269 @@
+//! WordPress as a user and an author meet it: install, log in, post, upload, read back.
+//!
+//! Without shared salts a session holds only on the pod that issued it, so each session stays on
+//! one kept connection.
+
+use bytes::Bytes;
+use http::header::{CONTENT_DISPOSITION, COOKIE, HeaderName, LOCATION, SET_COOKIE};
+use http::{HeaderMap, Method};
+use serde_json::{Value, json};
+
+use crate::load::Connection;
+
+use super::http::{Door, Reply, Template};
+use super::trial::Trial;
+
+/// The author that setup creates.
+const USER: &str = "seatrial";
+/// Its password; WordPress calls it strong.
+const PASSWORD: &str = "seatrial-Rehearsal-7";
+/// Tries of a write before it counts as refused: a session can meet a pod that does not know it.
+const MAX_TRIES: usize = 6;
+/// The nonce header of WordPress' REST API.
+const NONCE: HeaderName = HeaderName::from_static("x-wp-nonce");
+const FORM: &str = "application/x-www-form-urlencoded";
+
+/// A WordPress behind a door.
+pub struct WordPress<'a> {
+    trial: &'a Trial,
+    door: Door,
+}
+
+/// A logged-in author on one connection.
+#[derive(Clone, Debug)]
+pub struct Session {
+    connection: Connection,
+    cookies: String,
+    nonce: String,
+}
+
+/// An uploaded file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Media {
+    /// Number in the media library.
+    pub id: u64,
+    /// Path it is read from.
+    pub path: String,
+    /// What it contains.
+    pub content: Bytes,
+}
+
+impl<'a> WordPress<'a> {
+    /// The WordPress behind `door`.
+    pub fn new(trial: &'a Trial, door: Door) -> Self {
+        WordPress { trial, door }
+    }
+
+    /// The WordPress behind the trial's front door.
+    ///
+    /// # Errors
+    /// The front door is not known yet.
+    pub fn of(trial: &'a Trial) -> Result<Self, String> {
+        Ok(WordPress { trial, door: trial.door()?.clone() })
+    }
+
+    fn template(&self, method: Method, path: &str) -> Result<Template, String> {
+        self.door.template(method, path)
+    }
+
+    /// Installs it if it is not, and sees that the front page answers.
+    ///
+    /// # Errors
+    /// What was seen instead.
+    pub async fn install(&self) -> Result<(), String> {
+        let page = self.template(Method::GET, "/")?;
+        let reply = self.trial.send(&page, Connection::Fresh).await?;
+        let location = reply.header(&LOCATION).unwrap_or_default();
+        if reply.status == 200 {
+            return Ok(());
+        }
+        if !location.contains("install.php") {
+            return Err(format!("GET /: {} {location}", reply.status));
+        }
+        let form = format!(
+            "weblog_title=Seatrial&user_name={USER}&admin_password={PASSWORD}\
+             &admin_password2={PASSWORD}&pw_weak=on&admin_email=author%40example.com\
+             &blog_public=0&language="
+        );
+        let post = self.template(Method::POST, "/wp-admin/install.php?step=2")?.body(FORM, form);
+        let reply = self.trial.send(&post, Connection::Fresh).await?;
+        if reply.status != 200 {
+            return Err(format!("POST /wp-admin/install.php: {}", reply.status));
+        }
+        let reply = self.trial.send(&page, Connection::Fresh).await?;
+        if reply.status == 200 { Ok(()) } else { Err(format!("GET /: {}", reply.status)) }
+    }
+
+    /// Logs in on a connection of its own.
+    ///
+    /// # Errors
+    /// What was seen instead.
+    pub async fn log_in(&self) -> Result<Session, String> {
+        let connection = Connection::Kept(self.trial.unique());
+        let form = format!("log={USER}&pwd={PASSWORD}&testcookie=1");
+        let login = self
+            .template(Method::POST, "/wp-login.php")?
+            .header(COOKIE, "wordpress_test_cookie=WP%20Cookie%20check")
+            .body(FORM, form);
+        let reply = self.trial.send(&login, connection).await?;
+        if reply.status != 302 {
+            return Err(format!("POST /wp-login.php: {}", reply.status));
+        }
+        let cookies = cookies_of(&reply.headers);
+        let nonce = self
+            .template(Method::GET, "/wp-admin/admin-ajax.php?action=rest-nonce")?
+            .header(COOKIE, &cookies);
+        let reply = self.trial.send(&nonce, connection).await?;
+        if reply.status != 200 {
+            return Err(format!(
+                "GET /wp-admin/admin-ajax.php?action=rest-nonce: {}",
+                reply.status
+            ));
+        }
+        Ok(Session { connection, cookies, nonce: reply.text().trim().to_owned() })
+    }
+
+    async fn write(&self, session: &Session, template: Template) -> Result<Value, String> {
+        let template = template.header(COOKIE, &session.cookies).header(NONCE, &session.nonce);
+        let reply = self.trial.send(&template, session.connection).await?;
+        if reply.status != 201 {
+            return Err(format!("the write was answered with {}", reply.status));
+        }
+        serde_json::from_slice(&reply.body).map_err(|error| format!("malformed answer: {error}"))
+    }
+
+    /// Publishes a post and gives its number.
+    ///
+    /// # Errors
+    /// It was not acknowledged.
+    pub async fn post(&self, session: &Session, title: &str) -> Result<u64, String> {
+        let content = json!({"title": title, "content": title, "status": "publish"});
+        let template = self
+            .template(Method::POST, "/wp-json/wp/v2/posts")?
+            .body("application/json", content.to_string());
+        let answer = self.write(session, template).await?;
+        answer.get("id").and_then(Value::as_u64).ok_or_else(|| "the answer has no id".into())
+    }
+
+    /// Uploads a file.
+    ///
+    /// # Errors
+    /// It was not acknowledged.
+    pub async fn upload(
+        &self,
+        session: &Session,
+        name: &str,
+        content: Bytes,
+    ) -> Result<Media, String> {
+        let template = self
+            .template(Method::POST, "/wp-json/wp/v2/media")?
+            .header(CONTENT_DISPOSITION, &format!("attachment; filename=\"{name}.txt\""))
+            .body("text/plain", content.clone());
+        let answer = self.write(session, template).await?;
+        let id = answer.get("id").and_then(Value::as_u64).ok_or("the answer has no id")?;
+        let url = answer.get("source_url").and_then(Value::as_str);
+        let url = url.ok_or("the answer has no source_url")?;
+        Ok(Media { id, path: path_of(url), content })
+    }
+
+    /// Logs in and uploads, again on a new session where one is not accepted.
+    ///
+    /// # Errors
+    /// What the last try saw.
+    pub async fn upload_anew(&self, name: &str, content: Bytes) -> Result<Media, String> {
+        let mut last = String::new();
+        for _ in 0..MAX_TRIES {
+            match self.log_in().await {
+                Ok(session) => match self.upload(&session, name, content.clone()).await {
+                    Ok(media) => return Ok(media),
+                    Err(error) => last = error,
+                },
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// Logs in and posts, again on a new session where one is not accepted.
+    ///
+    /// # Errors
+    /// What the last try saw.
+    pub async fn post_anew(&self, title: &str) -> Result<u64, String> {
+        let mut last = String::new();
+        for _ in 0..MAX_TRIES {
+            match self.log_in().await {
+                Ok(session) => match self.post(&session, title).await {
+                    Ok(id) => return Ok(id),
+                    Err(error) => last = error,
+                },
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// Reads a post back.
+    ///
+    /// # Errors
+    /// It is not there, or is another one.
+    pub async fn read_post(&self, id: u64, title: &str) -> Result<(), String> {
+        let path = format!("/wp-json/wp/v2/posts/{id}");
+        let reply = self.read(&path).await?;
+        if reply.text().contains(title) {
+            Ok(())
+        } else {
+            Err(format!("GET {path}: another post than `{title}`"))
+        }
+    }
+
+    /// Reads an upload back.
+    ///
+    /// # Errors
+    /// It is not there, or its content differs.
+    pub async fn read_media(&self, media: &Media) -> Result<(), String> {
+        let reply = self.read(&media.path).await?;
+        if reply.body == media.content {
+            Ok(())
+        } else {
+            Err(format!("GET {}: {} bytes of another content", media.path, reply.body.len()))
+        }
+    }
+
+    async fn read(&self, path: &str) -> Result<Reply, String> {
+        let reply = self.trial.send(&self.template(Method::GET, path)?, Connection::Fresh).await?;
+        if reply.status == 200 { Ok(reply) } else { Err(format!("GET {path}: {}", reply.status)) }
+    }
+}
+
+/// `name=value` of all cookies a response sets.
+fn cookies_of(headers: &HeaderMap) -> String {
+    let cookies = headers.get_all(SET_COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let pairs: Vec<_> = cookies.filter_map(|cookie| cookie.split(';').next()).collect();
+    pairs.join("; ")
+}
+
+/// Path and query of a URL.
+fn path_of(url: &str) -> String {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.find('/').map_or_else(|| "/".to_owned(), |at| rest[at..].to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_path_of_an_upload_is_read_from_its_url() {
+        assert_eq!(path_of("https://a.example:81/wp-content/x.txt?v=1"), "/wp-content/x.txt?v=1");
+        assert_eq!(path_of("http://a.example"), "/");
+    }
+
+    #[test]
+    fn cookies_are_sent_back_without_their_attributes() {
+        let mut headers = HeaderMap::new();
+        for cookie in ["a=1; Path=/; HttpOnly", "b=2"] {
+            headers.append(SET_COOKIE, cookie.parse().expect("a header value"));
+        }
+        assert_eq!(cookies_of(&headers), "a=1; b=2");
+    }
+}

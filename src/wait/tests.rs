@@ -1,0 +1,51 @@
+//! Conditions over hand-made objects; the loop itself is proved on the simulator.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::json;
+
+use super::*;
+use crate::base::secs;
+
+fn deployment(status: serde_json::Value) -> Vec<Arc<Deployment>> {
+    let value = json!({
+        "metadata": {"name": "web", "generation": 2},
+        "spec": {"replicas": 3, "selector": {}, "template": {}},
+        "status": status,
+    });
+    vec![Arc::new(serde_json::from_value(value).expect("a Deployment"))]
+}
+
+#[test]
+fn a_rollout_is_complete_only_without_old_replicas() {
+    let condition = deployment_rolled_out();
+    let unseen = json!({"observedGeneration": 1, "replicas": 3, "updatedReplicas": 3,
+        "availableReplicas": 3});
+    assert!(condition.check(&deployment(unseen)).unwrap_err().contains("not seen"));
+    let old = json!({"observedGeneration": 2, "replicas": 4, "updatedReplicas": 3,
+        "availableReplicas": 4});
+    assert_eq!(condition.check(&deployment(old)).unwrap_err(), "1 old replicas are left");
+    let done = json!({"observedGeneration": 2, "replicas": 3, "updatedReplicas": 3,
+        "availableReplicas": 3});
+    assert!(condition.check(&deployment(done)).is_ok());
+}
+
+#[test]
+fn combined_conditions_name_every_unmet_part() {
+    let first = Condition::<Pod>::new("a", |_| Err("no a".into()));
+    let second = Condition::<Pod>::new("b", |_| Err("no b".into()));
+    let both = first.clone().and(second.clone());
+    assert_eq!((both.name(), both.check(&[])), ("a and b", Err("no a; no b".into())));
+    assert_eq!(first.or(second).check(&[]), Err("neither: no a; nor: no b".into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_never_succeeds_tells_what_it_saw() {
+    let deadline = Deadline::new(secs(5), "a test");
+    let error = until_ok::<(), _>("an answer", deadline, || async { Err("silence".into()) })
+        .await
+        .unwrap_err();
+    assert_eq!(error.to_string(), "expected: an answer within 5 s (a test)\nseen: silence");
+}

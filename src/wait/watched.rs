@@ -1,0 +1,240 @@
+//! A list kept current by a watch.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
+use kube::Api;
+use kube::api::{ListParams, WatchEvent, WatchParams};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::base::{ObjectRef, secs};
+
+/// Pause before a list that failed for a passing reason is tried again.
+const RETRY: std::time::Duration = secs(1);
+/// Tries of one list before the error is handed on.
+const MAX_TRIES: usize = 5;
+
+/// What the kinds have in common that can be waited for.
+pub trait Object:
+    kube::Resource<DynamicType = ()>
+    + Clone
+    + Debug
+    + Serialize
+    + DeserializeOwned
+    + Send
+    + Sync
+    + 'static
+{
+    /// Its reference.
+    fn reference(&self) -> ObjectRef {
+        let meta = self.meta();
+        ObjectRef::new(
+            Self::kind(&()),
+            meta.namespace.clone().unwrap_or_default(),
+            meta.name.clone().unwrap_or_default(),
+        )
+    }
+}
+
+impl<K> Object for K where
+    K: kube::Resource<DynamicType = ()>
+        + Clone
+        + Debug
+        + Serialize
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static
+{
+}
+
+/// Which objects to look at.
+#[derive(Clone, Debug)]
+pub struct Scope<K> {
+    api: Api<K>,
+    labels: Option<String>,
+    fields: Option<String>,
+}
+
+impl<K: Object> Scope<K> {
+    /// All objects behind `api`.
+    pub fn all(api: Api<K>) -> Self {
+        Scope { api, labels: None, fields: None }
+    }
+
+    /// The object called `name`.
+    pub fn named(api: Api<K>, name: &str) -> Self {
+        Scope { api, labels: None, fields: Some(format!("metadata.name={name}")) }
+    }
+
+    /// The objects that match a label selector.
+    pub fn labelled(api: Api<K>, selector: impl Into<String>) -> Self {
+        Scope { api, labels: Some(selector.into()), fields: None }
+    }
+
+    /// The API it reads.
+    pub fn api(&self) -> &Api<K> {
+        &self.api
+    }
+
+    fn list_params(&self) -> ListParams {
+        ListParams {
+            label_selector: self.labels.clone(),
+            field_selector: self.fields.clone(),
+            ..ListParams::default()
+        }
+    }
+
+    fn watch_params(&self) -> WatchParams {
+        WatchParams {
+            label_selector: self.labels.clone(),
+            field_selector: self.fields.clone(),
+            ..WatchParams::default()
+        }
+    }
+
+    /// The objects now, ordered by namespace and name.
+    ///
+    /// # Errors
+    /// What the API answered.
+    pub async fn list(&self) -> Result<Vec<Arc<K>>, kube::Error> {
+        let list = self.api.list(&self.list_params()).await?;
+        let mut objects: Vec<_> = list.items.into_iter().map(Arc::new).collect();
+        objects.sort_by_cached_key(|object| key(&**object));
+        Ok(objects)
+    }
+}
+
+/// What a watch has told.
+#[derive(Clone, Debug)]
+pub enum Change<K> {
+    /// The object is new or has changed.
+    Applied(Arc<K>),
+    /// The object is gone; its last state.
+    Deleted(Arc<K>),
+    /// Everything was listed (again): all objects; changes before may have gone unseen.
+    Listed(Vec<Arc<K>>),
+}
+
+type Key = (String, String);
+
+fn key<K: Object>(object: &K) -> Key {
+    let meta = object.meta();
+    (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
+}
+
+/// The objects of a scope, kept current.
+pub struct Watched<K> {
+    scope: Scope<K>,
+    objects: BTreeMap<Key, Arc<K>>,
+    version: String,
+    stream: Option<BoxStream<'static, Result<WatchEvent<K>, kube::Error>>>,
+}
+
+impl<K: Object> Watched<K> {
+    /// Lists the scope; the watch continues from there.
+    ///
+    /// # Errors
+    /// What the API answered.
+    pub async fn start(scope: Scope<K>) -> Result<Self, kube::Error> {
+        let mut watched =
+            Watched { scope, objects: BTreeMap::new(), version: String::new(), stream: None };
+        watched.relist().await?;
+        Ok(watched)
+    }
+
+    /// The objects as last seen, ordered by namespace and name.
+    pub fn objects(&self) -> Vec<Arc<K>> {
+        self.objects.values().cloned().collect()
+    }
+
+    /// Lists everything again.
+    ///
+    /// # Errors
+    /// What the API answered, after several tries where trying again can help.
+    pub async fn relist(&mut self) -> Result<(), kube::Error> {
+        let mut tries = 0;
+        let list = loop {
+            tries += 1;
+            match self.scope.api.list(&self.scope.list_params()).await {
+                Ok(list) => break list,
+                Err(error) if tries < MAX_TRIES && is_passing(&error) => {
+                    tokio::time::sleep(RETRY).await;
+                }
+                Err(error) => return Err(error),
+            }
+        };
+        self.stream = None;
+        self.version = list.metadata.resource_version.unwrap_or_default();
+        self.objects =
+            list.items.into_iter().map(|object| (key(&object), Arc::new(object))).collect();
+        Ok(())
+    }
+
+    /// Waits for the next change and takes it over. Safe to drop half-way.
+    ///
+    /// # Errors
+    /// What the API answered when the watch could not be resumed.
+    pub async fn next(&mut self) -> Result<Change<K>, kube::Error> {
+        loop {
+            let stream = match &mut self.stream {
+                Some(stream) => stream,
+                None => {
+                    let params = self.scope.watch_params();
+                    match self.scope.api.watch(&params, &self.version).await {
+                        Ok(stream) => self.stream.insert(stream.boxed()),
+                        Err(_) => {
+                            self.relist().await?;
+                            return Ok(Change::Listed(self.objects()));
+                        }
+                    }
+                }
+            };
+            match stream.next().await {
+                Some(Ok(WatchEvent::Added(object) | WatchEvent::Modified(object))) => {
+                    return Ok(Change::Applied(self.take_over(object)));
+                }
+                Some(Ok(WatchEvent::Deleted(object))) => {
+                    self.note_version(&object);
+                    self.objects.remove(&key(&object));
+                    return Ok(Change::Deleted(Arc::new(object)));
+                }
+                Some(Ok(WatchEvent::Bookmark(bookmark))) => {
+                    self.version = bookmark.metadata.resource_version;
+                }
+                // The server closes watches after a while; the version seen last resumes them.
+                None => self.stream = None,
+                Some(Ok(WatchEvent::Error(_)) | Err(_)) => {
+                    self.relist().await?;
+                    return Ok(Change::Listed(self.objects()));
+                }
+            }
+        }
+    }
+
+    fn take_over(&mut self, object: K) -> Arc<K> {
+        self.note_version(&object);
+        let object = Arc::new(object);
+        self.objects.insert(key(&*object), Arc::clone(&object));
+        object
+    }
+
+    fn note_version(&mut self, object: &K) {
+        if let Some(version) = &object.meta().resource_version {
+            self.version.clone_from(version);
+        }
+    }
+}
+
+/// Whether trying again may help: the server is busy or briefly away.
+fn is_passing(error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Api(status) => status.code == 429 || status.code >= 500 || status.code == 410,
+        kube::Error::Service(_) | kube::Error::HyperError(_) | kube::Error::ReadEvents(_) => true,
+        _ => false,
+    }
+}

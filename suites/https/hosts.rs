@@ -1,0 +1,118 @@
+//! The hosts of the stack's Ingresses, and requests to them.
+
+use http::Method;
+use http::header::LOCATION;
+
+use crate::load::{Connection, Target};
+use crate::observe::CauseClass;
+use crate::suite::{Door, IngressHost, Reply, Stop, Trial};
+
+/// A path and query that a redirect must keep.
+const DEEP: &str = "/seatrial/deep?first=1&second=two";
+/// Permanent redirects: the method is kept with 308, browsers accept both.
+const PERMANENT: [u16; 2] = [301, 308];
+
+/// The hosts, at least one.
+///
+/// # Errors
+/// The stack has no Ingress with a host.
+pub fn hosts(trial: &Trial) -> Result<&[IngressHost], Stop> {
+    let hosts = &trial.target().hosts;
+    if !hosts.is_empty() {
+        return Ok(hosts);
+    }
+    Err(trial.failed(
+        CauseClass::NoIngress,
+        "an Ingress with a host",
+        "the stack has none: it is not reached by name, and not over HTTPS",
+    ))
+}
+
+/// A name to ask for: a wildcard stands for any label.
+pub fn name_of(host: &IngressHost) -> String {
+    host.host.replacen('*', "seatrial", 1)
+}
+
+/// The plain way in to `host`.
+pub fn plain(trial: &Trial, host: &IngressHost) -> Door {
+    Door { target: trial.engine().front_door().http, host: name_of(host) }
+}
+
+/// The way in over TLS to `host`.
+pub fn secure(trial: &Trial, host: &IngressHost) -> Door {
+    let name = name_of(host);
+    let target = Target { tls: Some(name.clone()), ..trial.engine().front_door().https };
+    Door { target, host: name }
+}
+
+/// GET of `path` through `door`.
+///
+/// # Errors
+/// It was not answered.
+pub async fn get(trial: &Trial, door: &Door, path: &str) -> Result<Reply, Stop> {
+    let template = door.template(Method::GET, path).map_err(Stop::errored)?;
+    let reply = trial.send(&template, Connection::Fresh).await;
+    reply.map_err(|seen| {
+        trial.failed(CauseClass::NotServed, format!("{} answers", door.url(path)), seen)
+    })
+}
+
+/// Judges that plain HTTP answers with a permanent redirect that keeps host, path and query.
+///
+/// # Errors
+/// It does not.
+pub async fn redirects(trial: &Trial, host: &IngressHost) -> Result<(), Stop> {
+    let door = plain(trial, host);
+    let reply = get(trial, &door, DEEP).await?;
+    let wanted = format!("https://{}{DEEP}", door.host);
+    let expected = format!("{} is redirected for good to {wanted}", door.url(DEEP));
+    let location = reply.header(&LOCATION).unwrap_or("nowhere").to_owned();
+    if !PERMANENT.contains(&reply.status) {
+        let seen = format!("{} (to {location})", reply.status);
+        return Err(trial.failed_at(
+            CauseClass::NoRedirect,
+            &host.ingress,
+            "spec.tls",
+            expected,
+            seen,
+        ));
+    }
+    if location != wanted {
+        let class = CauseClass::WrongRedirect;
+        return Err(trial.failed_at(
+            class,
+            &host.ingress,
+            "metadata.annotations",
+            expected,
+            location,
+        ));
+    }
+    Ok(())
+}
+
+/// Judges that HTTPS serves the app at `path`.
+///
+/// # Errors
+/// It does not.
+pub async fn serves(trial: &Trial, host: &IngressHost, path: &str) -> Result<(), Stop> {
+    let door = secure(trial, host);
+    let reply = get(trial, &door, path).await?;
+    if reply.status < 400 {
+        return Ok(());
+    }
+    Err(trial.failed_at(
+        CauseClass::NotServed,
+        &host.ingress,
+        "spec.rules",
+        format!("{} is served", door.url(path)),
+        reply.status.to_string(),
+    ))
+}
+
+/// The first host: the one users are told.
+///
+/// # Errors
+/// The stack has no Ingress with a host.
+pub fn first(trial: &Trial) -> Result<&IngressHost, Stop> {
+    hosts(trial)?.first().ok_or_else(|| Stop::errored("a list that is not empty has no first host"))
+}

@@ -1,0 +1,48 @@
+//! Posts survive the deletion of the database's pods.
+
+use crate::suite::{Aspect, Held, Phase, Scenario, Start, Stop, Trial, WordPress};
+use crate::wait::{self, Deadline, TRAFFIC_REACHES};
+
+use super::uploads::writable;
+
+/// Posts written.
+const N_POSTS: usize = 3;
+/// The database is back and the front has found it.
+const READ_BACK: Deadline =
+    Deadline::new(crate::base::secs(90), "the database starts and the front reconnects");
+
+pub(super) const SCENARIO: Scenario = Scenario {
+    name: "posts",
+    claim: "posts survive the deletion of the database's pods",
+    needs: &[],
+    aspects: &[Aspect::Storage, Aspect::Lifecycle, Aspect::Traffic],
+    start: Start::Serving,
+    prepare: Some(|trial| Box::pin(writable(trial))),
+    run: |trial| Box::pin(run(trial)),
+};
+
+async fn run(trial: &Trial) -> Result<Held, Stop> {
+    let Some(database) = &trial.target().database else {
+        return Err(Stop::ignored("no workload of the stack is the front's database"));
+    };
+    let wordpress = WordPress::of(trial).map_err(Stop::errored)?;
+    let mut posts = Vec::new();
+    for n in 0..N_POSTS {
+        let title = format!("post {n} of {}", trial.now_ms());
+        let posted =
+            wait::until_ok("a post is accepted", TRAFFIC_REACHES, || wordpress.post_anew(&title));
+        posts.push((posted.await?, title));
+    }
+    let pods = trial.live_pods_of(database).await?;
+    trial.replace_pods(database, &pods).await?;
+    trial.enter(Phase::Assess);
+    for (id, title) in &posts {
+        let expected = format!("post {id} is read back");
+        let read = wait::until_ok(&expected, READ_BACK, || wordpress.read_post(*id, title)).await;
+        if let Err(error) = read {
+            let expected = "every post is read back after the database's pods were deleted";
+            return Err(trial.data_loss(database, expected, &error.unmet));
+        }
+    }
+    Ok(format!("{} posts survived the database's pods", posts.len()))
+}

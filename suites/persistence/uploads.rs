@@ -1,0 +1,55 @@
+//! Uploads survive the deletion of every pod of the front.
+
+use bytes::Bytes;
+
+use crate::suite::{Aspect, Held, Phase, Program, Scenario, Start, Stop, Trial, WordPress};
+use crate::wait::{self, TRAFFIC_REACHES};
+
+/// Files uploaded.
+const N_UPLOADS: usize = 3;
+
+pub(super) const SCENARIO: Scenario = Scenario {
+    name: "uploads",
+    claim: "uploads survive the deletion of every pod of the front",
+    needs: &[],
+    aspects: &[Aspect::Storage, Aspect::Lifecycle, Aspect::Traffic],
+    start: Start::Serving,
+    prepare: Some(|trial| Box::pin(writable(trial))),
+    run: |trial| Box::pin(run(trial)),
+};
+
+/// Only WordPress can be written to.
+pub(super) async fn writable(trial: &Trial) -> Result<Held, Stop> {
+    match trial.target().front.program {
+        Program::WordPress => Ok(String::new()),
+        Program::Other => Err(Stop::ignored(
+            "no suite knows how to write to this program; WordPress is the one that is known",
+        )),
+    }
+}
+
+async fn run(trial: &Trial) -> Result<Held, Stop> {
+    let front = &trial.target().front.workload;
+    let wordpress = WordPress::of(trial).map_err(Stop::errored)?;
+    let mut media = Vec::new();
+    for n in 0..N_UPLOADS {
+        let name = format!("upload-{n}-{}", trial.now_ms());
+        let uploaded = wait::until_ok("an upload is accepted", TRAFFIC_REACHES, || {
+            wordpress.upload_anew(&name, Bytes::from(format!("content of {name}")))
+        });
+        media.push(uploaded.await?);
+    }
+    let pods = trial.live_pods_of(front).await?;
+    trial.replace_pods(front, &pods).await?;
+    trial.await_steady().await?;
+    trial.enter(Phase::Assess);
+    for file in &media {
+        let expected = format!("{} is read back", file.path);
+        let read = wait::until_ok(&expected, TRAFFIC_REACHES, || wordpress.read_media(file)).await;
+        if let Err(error) = read {
+            let expected = "every upload is read back after all pods of the front were deleted";
+            return Err(trial.data_loss(front, expected, &error.unmet));
+        }
+    }
+    Ok(format!("{} uploads survived {} deleted pods", media.len(), pods.len()))
+}

@@ -1,0 +1,132 @@
+//! A worker loses power: the front door answers again once the loss is noticed, and the replicas
+//! return on other nodes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::Api;
+
+use crate::base::secs;
+use crate::k8s::{is_pod_ready, is_terminating};
+use crate::load::{ArrivalPlan, Record};
+use crate::observe::CauseClass;
+use crate::suite::{Aspect, Capability, Held, Lane, Phase, Scenario, Start, Stop, Trial};
+use crate::wait::{self, Condition, Scope};
+
+use super::placement;
+
+/// Requests a second until the loss is noticed and a while after, then fewer.
+const RATES: [f64; 2] = [4.0, 1.0];
+const BUSY: Duration = secs(120);
+/// From the loss being noticed until the proxies have dropped the node (kube-proxy 1.2 s,
+/// ingress-nginx 4.3 s, and a connect time-out of requests under way).
+const DROPPED: Duration = secs(15);
+/// In each window of this length after that, somebody is served.
+const WINDOW: Duration = secs(20);
+
+pub(super) const SCENARIO: Scenario = Scenario {
+    name: "node_lost",
+    claim: "one lost node takes no more than its own replicas, and they return elsewhere",
+    needs: &[Capability::NodeLifecycle],
+    aspects: &[Aspect::Scheduling, Aspect::Lifecycle, Aspect::Traffic],
+    start: Start::Serving,
+    prepare: Some(|trial| Box::pin(prepare(trial))),
+    run: |trial| Box::pin(run(trial)),
+};
+
+async fn prepare(trial: &Trial) -> Result<Held, Stop> {
+    placement::several_replicas(trial)?;
+    Ok(String::new())
+}
+
+async fn run(trial: &Trial) -> Result<Held, Stop> {
+    let front = &trial.target().front.workload;
+    let Some(nodes) = trial.engine().nodes() else {
+        return Err(Stop::ignored("the engine cannot stop nodes"));
+    };
+    let lost = choose_node(trial).await?;
+    let plan = ArrivalPlan::staircase(BUSY, &RATES);
+    let load = trial.start_load(vec![Lane::Fresh(plan)]).await?;
+    nodes.stop(&lost).await?;
+    let lost_ms = trial.now_ms();
+
+    let node = Scope::named(Api::<Node>::all(trial.client()), &lost);
+    wait::until(&node, &wait::node_ready(false), wait::NODE_DETECTED).await?;
+    let noticed_ms = trial.now_ms();
+    let returned = back_elsewhere(trial.target().wish(), lost.clone());
+    let back = wait::until(&trial.scope_of(front), &returned, wait::REPLICAS_RETURN).await;
+    let back_ms = trial.now_ms();
+    let records = trial.stop_load(load).await;
+    nodes.start(&lost).await?;
+
+    trial.enter(Phase::Assess);
+    let dropped_ms = noticed_ms + u64::try_from(DROPPED.as_millis()).unwrap_or(u64::MAX);
+    served_in_every_window(trial, &records, dropped_ms, back_ms, &lost)?;
+    back?;
+    wait::until(&node, &wait::node_ready(true), wait::NODE_BACK).await?;
+    Ok(format!(
+        "{lost} was lost; noticed after {} s, replicas whole after {} s",
+        (noticed_ms - lost_ms) / 1000,
+        (back_ms - lost_ms) / 1000
+    ))
+}
+
+/// A node with a replica of the front and, if there is one, without the database.
+async fn choose_node(trial: &Trial) -> Result<String, Stop> {
+    let target = trial.target();
+    let fronts = Trial::placement(&trial.live_pods_of(&target.front.workload).await?);
+    let databases = match &target.database {
+        Some(database) => Trial::placement(&trial.live_pods_of(database).await?),
+        None => Default::default(),
+    };
+    let free = fronts.keys().find(|node| !databases.contains_key(*node));
+    free.or(fronts.keys().next())
+        .cloned()
+        .ok_or_else(|| Stop::errored("no replica of the front runs on any node"))
+}
+
+/// `wish` replicas are ready on nodes other than `lost`.
+fn back_elsewhere(wish: i32, lost: String) -> Condition<Pod> {
+    let wish = usize::try_from(wish).unwrap_or(0);
+    Condition::new(format!("{wish} replicas are Ready off {lost}"), move |pods: &[Arc<Pod>]| {
+        let on_lost =
+            |pod: &Pod| pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref()) == Some(&lost);
+        let whole = |pod: &&Arc<Pod>| is_pod_ready(pod) && !is_terminating(pod) && !on_lost(pod);
+        let n = pods.iter().filter(whole).count();
+        if n >= wish { Ok(()) } else { Err(format!("{n} of {wish} are")) }
+    })
+}
+
+fn served_in_every_window(
+    trial: &Trial,
+    records: &[Record],
+    from_ms: u64,
+    to_ms: u64,
+    lost: &str,
+) -> Result<(), Stop> {
+    let width = u64::try_from(WINDOW.as_millis()).unwrap_or(u64::MAX);
+    let mut start = from_ms;
+    while start + width <= to_ms {
+        let inside = |record: &&Record| {
+            let at = trial.ms(record.planned);
+            (start..start + width).contains(&at)
+        };
+        let n_planned = records.iter().filter(inside).count();
+        let n_ok = records.iter().filter(inside).filter(|record| record.outcome.is_ok()).count();
+        if n_planned > 0 && n_ok == 0 {
+            let stop = trial.failed(
+                CauseClass::ReplicasShareANode,
+                format!("the front door answers after {lost} was noticed as lost"),
+                format!(
+                    "none of {n_planned} requests from {:.0} s to {:.0} s was answered",
+                    start as f64 / 1000.0,
+                    (start + width) as f64 / 1000.0
+                ),
+            );
+            return Err(trial.blame_records(stop, records));
+        }
+        start += width;
+    }
+    Ok(())
+}

@@ -1,0 +1,137 @@
+//! The program as a user meets it: help, exit codes, messages, reports.
+
+use std::path::Path;
+use std::process::Output;
+
+use assert_cmd::Command;
+use rstest::rstest;
+
+fn seatrial(arguments: &[&str]) -> Output {
+    let mut command = Command::cargo_bin("seatrial").expect("the program is built");
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("SEATRIAL_")) {
+        command.env_remove(name);
+    }
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).args(arguments).output().expect("it starts")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Compares with `tests/golden/<name>`; `UPDATE_GOLDEN=1` rewrites it.
+fn assert_golden(name: &str, text: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, text).expect("the golden is writable");
+    }
+    let golden = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(golden, text, "{}", path.display());
+}
+
+#[rstest]
+#[case("help.txt", &["--help"])]
+#[case("help-run.txt", &["run", "--help"])]
+#[case("list.txt", &["list"])]
+fn help_is_as_reviewed(#[case] golden: &str, #[case] arguments: &[&str]) {
+    let output = seatrial(arguments);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_golden(golden, &stdout(&output));
+}
+
+#[rstest]
+#[case::no_command(&[], 2, "Usage")]
+#[case::unknown_flag(&["run", "--sede", "1"], 2, "--seed")]
+#[case::no_seeds(&["run", "--seeds", "0"], 2, "--seeds must be between")]
+#[case::bad_seed(&["run", "--seed", "one"], 2, "invalid value")]
+#[case::bad_engine(&["run", "--engine", "docker"], 2, "kubeconfig")]
+#[case::bad_minor(&["run", "--kubernetes", "1.12"], 2, "choose 1.20 to 1.37")]
+#[case::no_manifests(&["run", "--manifests", "nowhere"], 2, "nowhere")]
+#[case::no_config(&["run", "--config", "nowhere.toml"], 2, "nowhere.toml")]
+#[case::unknown_suite(&["run", "--suite", "rolout"], 4, "rollout")]
+#[case::unknown_scenario(&["run", "--suite", "spread::busy"], 4, "spread::busy_cluster")]
+#[case::kind(&["run", "--engine", "kind"], 3, "not part of this version")]
+#[case::kubeconfig(&["run", "--engine", "kubeconfig", "--context", "x"], 3, "not part of this version")]
+#[case::report_is_a_file(&["run", "--suite", "https::redirect", "--report", "Cargo.toml/x"], 3, "--report")]
+fn a_mistake_gets_its_exit_code_and_a_hint(
+    #[case] arguments: &[&str],
+    #[case] code: i32,
+    #[case] hint: &str,
+) {
+    let output = seatrial(arguments);
+    let text = stderr(&output);
+    assert_eq!(output.status.code(), Some(code), "{text}");
+    assert!(text.contains(hint), "{text}");
+    assert!(!text.contains("panicked"), "{text}");
+}
+
+#[test]
+fn a_run_says_what_it_did_and_leaves_its_reports() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().to_str().expect("it is UTF-8");
+    let output = seatrial(&["run", "--suite", "https", "--seed", "7", "--report", path]);
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}{}", stderr(&output));
+    assert!(text.starts_with("engine: sim ("), "{text}");
+    for word in ["https", "redirect", "certificate", "every_host", "virtual", "4 passed"] {
+        assert!(text.contains(word), "`{word}` in {text}");
+    }
+    let json = std::fs::read_to_string(folder.path().join("report.json")).expect("report.json");
+    let json: serde_json::Value = serde_json::from_str(&json).expect("it is JSON");
+    assert_eq!((&json["seed"], &json["verdict"]), (&7.into(), &"passed".into()));
+    assert!(folder.path().join("junit.xml").is_file());
+}
+
+#[test]
+fn a_failure_says_why_and_where_to_look() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().to_str().expect("it is UTF-8");
+    let stage = "manifests/stages/04-readiness";
+    let output = seatrial(&[
+        "run",
+        "--manifests",
+        stage,
+        "--suite",
+        "rollout::no_failed_request",
+        "--report",
+        path,
+    ]);
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}{}", stderr(&output));
+    for word in ["termination-race", "04-readiness/stack.yaml:", "preStop", "again: seatrial run"] {
+        assert!(text.contains(word), "`{word}` in {text}");
+    }
+}
+
+#[test]
+fn settings_come_from_flag_before_environment_before_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = folder.path().join("seatrial.toml");
+    std::fs::write(&config, "suite = [\"https::redirect\"]\nseed = 5\nkubernetes = \"1.30\"\n")
+        .expect("it is writable");
+    let config = config.to_str().expect("it is UTF-8");
+    let report = folder.path().join("report");
+    let mut command = Command::cargo_bin("seatrial").expect("the program is built");
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).env("SEATRIAL_SEED", "6");
+    command.env("SEATRIAL_KUBERNETES", "1.31").args(["run", "--config", config]);
+    command.args(["--kubernetes", "1.32", "--report"]).arg(&report);
+    let output = command.output().expect("it starts");
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}{}", stderr(&output));
+    assert!(text.contains("Kubernetes 1.32, seed 6"), "{text}");
+    assert!(text.contains("1 passed"), "{text}");
+}
+
+#[test]
+fn a_mistake_in_the_settings_file_names_its_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = folder.path().join("seatrial.toml");
+    std::fs::write(&config, "seed = 1\nseds = 2\n").expect("it is writable");
+    let output = seatrial(&["run", "--config", config.to_str().expect("it is UTF-8")]);
+    let text = stderr(&output);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains("seatrial.toml:2:") && text.contains("seds"), "{text}");
+}

@@ -1,0 +1,140 @@
+//! Services: which pods get traffic, and what a client sees when none does.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Endpoints, Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use serde_json::json;
+
+use seatrial::load::{Failure, Target};
+
+use super::support::{Cluster, Outcome, READY, conformance, ensure, web};
+
+/// Endpoint propagation on a quiet cluster, with a wide margin.
+const PROPAGATION: Duration = Duration::from_secs(10);
+
+async fn node_port(cluster: &Cluster, name: &str) -> Result<Target, String> {
+    let service: Service = cluster
+        .create(json!({
+            "metadata": {"name": name},
+            "spec": {
+                "type": "NodePort", "selector": {"app": name},
+                "ports": [{"port": 80, "targetPort": "http"}],
+            },
+        }))
+        .await?;
+    let ports = service.spec.and_then(|s| s.ports).unwrap_or_default();
+    let port = ports.first().and_then(|p| p.node_port).ok_or("no node port")?;
+    let port = u16::try_from(port).map_err(|e| e.to_string())?;
+    Ok(Target { host: cluster.worker_address().await?, port, tls: None })
+}
+
+fn addresses(slices: &[EndpointSlice]) -> Vec<(String, Option<bool>)> {
+    slices
+        .iter()
+        .flat_map(|s| s.endpoints.clone().unwrap_or_default())
+        .map(|e| (e.addresses.join(","), e.conditions.and_then(|c| c.ready)))
+        .collect()
+}
+
+async fn slices(cluster: &Cluster, service: &str) -> Result<Vec<EndpointSlice>, String> {
+    cluster.list(&format!("kubernetes.io/service-name={service}")).await
+}
+
+async fn ready_pods_are_endpoints(cluster: &Cluster) -> Outcome {
+    cluster.deployment("a", 2, web()).await?;
+    node_port(cluster, "a").await?;
+    tokio::time::sleep(PROPAGATION).await;
+    let found = addresses(&slices(cluster, "a").await?);
+    let ready = found.iter().filter(|(_, ready)| *ready == Some(true)).count();
+    ensure(ready == 2, format!("{found:?}"))?;
+    let endpoints: Endpoints = cluster.get("a").await?;
+    let n: usize = endpoints
+        .subsets
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|s| s.addresses.as_ref())
+        .map(Vec::len)
+        .sum();
+    ensure(n == 2, format!("{n} addresses in Endpoints"))
+}
+
+async fn a_deleted_pod_stops_being_a_ready_endpoint(cluster: &Cluster) -> Outcome {
+    let mut spec = web();
+    spec["containers"][0]["lifecycle"] = json!({"preStop": {"exec": {"command": ["sleep", "20"]}}});
+    cluster.deployment("a", 1, spec).await?;
+    node_port(cluster, "a").await?;
+    tokio::time::sleep(PROPAGATION).await;
+    let pods: Vec<Pod> = cluster.list("app=a").await?;
+    let ip = pods[0].status.as_ref().and_then(|s| s.pod_ip.clone()).ok_or("no address")?;
+    cluster.delete::<Pod>(pods[0].metadata.name.as_deref().unwrap_or_default()).await?;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let found = addresses(&slices(cluster, "a").await?);
+    ensure(!found.contains(&(ip, Some(true))), format!("{found:?}"))
+}
+
+async fn a_node_port_answers_on_a_worker(cluster: &Cluster) -> Outcome {
+    cluster.deployment("a", 2, web()).await?;
+    let target = node_port(cluster, "a").await?;
+    tokio::time::sleep(PROPAGATION).await;
+    let answer =
+        cluster.fetch(&target, "a.example.com", "/").await.map_err(|f| format!("{f:?}"))?;
+    ensure(answer.response.status() == 200, answer.response.status().to_string())
+}
+
+async fn a_service_without_endpoints_refuses(cluster: &Cluster) -> Outcome {
+    let target = node_port(cluster, "a").await?;
+    tokio::time::sleep(PROPAGATION).await;
+    match cluster.fetch(&target, "a.example.com", "/").await {
+        Err(failed) if failed.failure == Failure::Refused => Ok(()),
+        other => Err(format!("{other:?}")),
+    }
+}
+
+async fn a_terminating_pod_serves_through_its_pre_stop_hook(cluster: &Cluster) -> Outcome {
+    let mut spec = web();
+    spec["containers"][0]["lifecycle"] = json!({"preStop": {"exec": {"command": ["sleep", "15"]}}});
+    cluster.deployment("a", 2, spec).await?;
+    let target = node_port(cluster, "a").await?;
+    tokio::time::sleep(PROPAGATION).await;
+    let pods: Vec<Pod> = cluster.list("app=a").await?;
+    cluster.delete::<Pod>(pods[0].metadata.name.as_deref().unwrap_or_default()).await?;
+    for _ in 0..100 {
+        let answer = cluster.fetch(&target, "a.example.com", "/").await;
+        let status = answer.map_err(|f| format!("a request failed: {f:?}"))?.response.status();
+        ensure(status == 200, status.to_string())?;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
+}
+
+async fn an_unready_pod_gets_no_request(cluster: &Cluster) -> Outcome {
+    let mut spec = web();
+    spec["readinessGates"] = json!([{"conditionType": "example.com/gate"}]);
+    cluster.create::<Pod>(super::support::pod("a", spec)).await?;
+    cluster
+        .until("a", READY, "running", |p: &Pod| super::support::is_true(p, "ContainersReady"))
+        .await?;
+    let target = node_port(cluster, "a").await?;
+    tokio::time::sleep(PROPAGATION).await;
+    match cluster.fetch(&target, "a.example.com", "/").await {
+        Err(failed) if failed.failure == Failure::Refused => {}
+        other => return Err(format!("with a closed gate: {other:?}")),
+    }
+    super::pods::set_condition(cluster, "a", "example.com/gate", "True").await?;
+    tokio::time::sleep(PROPAGATION).await;
+    let answer =
+        cluster.fetch(&target, "a.example.com", "/").await.map_err(|f| format!("{f:?}"))?;
+    ensure(answer.response.status() == 200, answer.response.status().to_string())
+}
+
+mod on_sim {
+    super::conformance! {
+        ready_pods_are_endpoints,
+        a_deleted_pod_stops_being_a_ready_endpoint,
+        a_node_port_answers_on_a_worker,
+        a_service_without_endpoints_refuses,
+        a_terminating_pod_serves_through_its_pre_stop_hook,
+        an_unready_pod_gets_no_request,
+    }
+}

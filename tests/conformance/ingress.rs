@@ -1,0 +1,100 @@
+//! The ingress controller: routing, redirect, fallback certificate.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::networking::v1::Ingress;
+use serde_json::{Value, json};
+
+use seatrial::load::{Answer, Target};
+
+use super::support::{Cluster, Outcome, conformance, ensure, web};
+
+/// The controller's sync limit, reload and worker timer, with a wide margin.
+const SYNCED: Duration = Duration::from_secs(15);
+
+fn ingress(host: &str, service: &str, tls: bool) -> Value {
+    let mut spec = json!({
+        "ingressClassName": "nginx",
+        "rules": [{"host": host, "http": {"paths": [{
+            "path": "/", "pathType": "Prefix",
+            "backend": {"service": {"name": service, "port": {"number": 80}}},
+        }]}}],
+    });
+    if tls {
+        spec["tls"] = json!([{"hosts": [host], "secretName": "nobody"}]);
+    }
+    json!({"metadata": {"name": service}, "spec": spec})
+}
+
+async fn service(cluster: &Cluster, name: &str) -> Outcome {
+    let object = json!({
+        "metadata": {"name": name},
+        "spec": {"selector": {"app": name}, "ports": [{"port": 80, "targetPort": 80}]},
+    });
+    cluster.create::<Service>(object).await.map(|_| ())
+}
+
+async fn get(cluster: &Cluster, target: &Target, host: &str, path: &str) -> Result<Answer, String> {
+    cluster.fetch(target, host, path).await.map_err(|f| format!("{f:?}"))
+}
+
+async fn a_host_is_routed_to_its_service(cluster: &Cluster) -> Outcome {
+    cluster.deployment("a", 2, web()).await?;
+    service(cluster, "a").await?;
+    cluster.create::<Ingress>(ingress("routed.example.com", "a", false)).await?;
+    tokio::time::sleep(SYNCED).await;
+    let http = &cluster.front_door.http;
+    let answer = get(cluster, http, "routed.example.com", "/").await?;
+    ensure(answer.response.status() == 200, answer.response.status().to_string())
+}
+
+async fn an_unknown_host_is_not_found(cluster: &Cluster) -> Outcome {
+    let answer = get(cluster, &cluster.front_door.http, "nobody.example.com", "/").await?;
+    ensure(answer.response.status() == 404, answer.response.status().to_string())
+}
+
+async fn a_service_without_endpoints_is_unavailable(cluster: &Cluster) -> Outcome {
+    service(cluster, "a").await?;
+    cluster.create::<Ingress>(ingress("empty.example.com", "a", false)).await?;
+    tokio::time::sleep(SYNCED).await;
+    let answer = get(cluster, &cluster.front_door.http, "empty.example.com", "/").await?;
+    ensure(answer.response.status() == 503, answer.response.status().to_string())
+}
+
+async fn tls_redirects_http_and_keeps_path_and_query(cluster: &Cluster) -> Outcome {
+    cluster.deployment("a", 1, web()).await?;
+    service(cluster, "a").await?;
+    cluster.create::<Ingress>(ingress("tls.example.com", "a", true)).await?;
+    tokio::time::sleep(SYNCED).await;
+    let answer = get(cluster, &cluster.front_door.http, "tls.example.com", "/b?c=d").await?;
+    let location = answer.response.headers().get("location").and_then(|l| l.to_str().ok());
+    ensure(answer.response.status() == 308, answer.response.status().to_string())?;
+    ensure(location == Some("https://tls.example.com/b?c=d"), format!("{location:?}"))
+}
+
+async fn a_missing_secret_gives_the_fallback_certificate(cluster: &Cluster) -> Outcome {
+    cluster.deployment("a", 1, web()).await?;
+    service(cluster, "a").await?;
+    cluster.create::<Ingress>(ingress("fake.example.com", "a", true)).await?;
+    tokio::time::sleep(SYNCED).await;
+    let mut https = cluster.front_door.https.clone();
+    https.tls = Some("fake.example.com".into());
+    let answer = get(cluster, &https, "fake.example.com", "/").await?;
+    ensure(answer.response.status() == 200, answer.response.status().to_string())?;
+    let chain = answer.tls.ok_or("no TLS")?.chain;
+    let leaf = chain.first().ok_or("no certificate")?;
+    let (_, certificate) = x509_parser::parse_x509_certificate(leaf).map_err(|e| e.to_string())?;
+    let subject = certificate.subject().to_string();
+    ensure(subject.contains("Kubernetes Ingress Controller Fake Certificate"), subject)
+}
+
+mod on_sim {
+    super::conformance! {
+        a_host_is_routed_to_its_service,
+        an_unknown_host_is_not_found,
+        a_service_without_endpoints_is_unavailable,
+        tls_redirects_http_and_keeps_path_and_query,
+        a_missing_secret_gives_the_fallback_certificate,
+    }
+}

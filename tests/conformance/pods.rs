@@ -1,0 +1,204 @@
+//! The life of a pod: start, probes, hooks, restarts, end.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use serde_json::{Value, json};
+
+use super::support::{
+    Cluster, NGINX, Outcome, PAUSE, READY, conformance, ensure, is_true, pause, pod, web,
+};
+
+/// Sets a condition of a pod, as a controller of readiness gates does.
+pub async fn set_condition(cluster: &Cluster, name: &str, kind: &str, status: &str) -> Outcome {
+    let patch = json!({"status": {"conditions": [{"type": kind, "status": status}]}});
+    let api: Api<Pod> = cluster.api();
+    let patched = api.patch_status(name, &PatchParams::default(), &Patch::Strategic(&patch)).await;
+    patched.map(|_| ()).map_err(|e| e.to_string())
+}
+
+fn waiting_reason(pod: &Pod) -> Option<&str> {
+    let status = pod.status.as_ref()?.container_statuses.as_ref()?.first()?;
+    status.state.as_ref()?.waiting.as_ref()?.reason.as_deref()
+}
+
+fn restarts(pod: &Pod) -> i32 {
+    let statuses = pod.status.as_ref().and_then(|s| s.container_statuses.as_ref());
+    statuses.and_then(|s| s.first()).map_or(0, |s| s.restart_count)
+}
+
+async fn a_pod_runs_and_gets_an_address(cluster: &Cluster) -> Outcome {
+    cluster.create::<Pod>(pod("a", pause())).await?;
+    let pod = cluster.until("a", READY, "ready", |p: &Pod| is_true(p, "Ready")).await?;
+    let status = pod.status.ok_or("no status")?;
+    ensure(status.phase.as_deref() == Some("Running"), format!("{:?}", status.phase))?;
+    ensure(status.pod_ip.is_some() && status.host_ip.is_some(), "addresses are known")?;
+    ensure(status.qos_class.as_deref() == Some("BestEffort"), format!("{:?}", status.qos_class))
+}
+
+async fn a_readiness_gate_holds_readiness(cluster: &Cluster) -> Outcome {
+    let mut spec = pause();
+    spec["readinessGates"] = json!([{"conditionType": "example.com/gate"}]);
+    cluster.create::<Pod>(pod("a", spec)).await?;
+    let running =
+        cluster.until("a", READY, "running", |p: &Pod| is_true(p, "ContainersReady")).await?;
+    ensure(!is_true(&running, "Ready"), "it is ready with a closed gate")?;
+    set_condition(cluster, "a", "example.com/gate", "True").await?;
+    let within = Duration::from_secs(10);
+    cluster.until("a", within, "ready", |p: &Pod| is_true(p, "Ready")).await?;
+    set_condition(cluster, "a", "example.com/gate", "False").await?;
+    cluster.until("a", within, "unready", |p: &Pod| !is_true(p, "Ready")).await?;
+    Ok(())
+}
+
+async fn a_probe_that_fails_keeps_a_pod_unready(cluster: &Cluster) -> Outcome {
+    let mut spec = web();
+    spec["containers"][0]["readinessProbe"] =
+        json!({"tcpSocket": {"port": 81}, "periodSeconds": 1});
+    cluster.create::<Pod>(pod("a", spec)).await?;
+    cluster
+        .until("a", READY, "running", |p: &Pod| {
+            p.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Running")
+        })
+        .await?;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let pod: Pod = cluster.get("a").await?;
+    ensure(!is_true(&pod, "Ready") && restarts(&pod) == 0, super::support::describe(&pod))
+}
+
+async fn initial_delay_holds_the_first_probe(cluster: &Cluster) -> Outcome {
+    let mut spec = web();
+    spec["containers"][0]["readinessProbe"] =
+        json!({"tcpSocket": {"port": 80}, "initialDelaySeconds": 10, "periodSeconds": 1});
+    cluster.create::<Pod>(pod("a", spec)).await?;
+    let pod = cluster.until("a", READY, "ready", |p: &Pod| is_true(p, "Ready")).await?;
+    let started = pod.status.as_ref().and_then(|s| {
+        let state = s.container_statuses.as_ref()?.first()?.state.as_ref()?;
+        Some(state.running.as_ref()?.started_at.as_ref()?.0)
+    });
+    let ready = seatrial::k8s::pod_condition(&pod, "Ready")
+        .and_then(|c| c.last_transition_time.as_ref())
+        .map(|t| t.0);
+    let (Some(started), Some(ready)) = (started, ready) else { return Err("no times".into()) };
+    let seconds = ready.as_second() - started.as_second();
+    ensure((9..=13).contains(&seconds), format!("ready after {seconds} s"))
+}
+
+async fn a_failing_liveness_probe_restarts_the_container(cluster: &Cluster) -> Outcome {
+    let mut spec = web();
+    spec["terminationGracePeriodSeconds"] = json!(1);
+    spec["containers"][0]["livenessProbe"] =
+        json!({"tcpSocket": {"port": 81}, "periodSeconds": 1, "failureThreshold": 2});
+    cluster.create::<Pod>(pod("a", spec)).await?;
+    cluster.until("a", READY, "a restart", |p: &Pod| restarts(p) >= 1).await?;
+    Ok(())
+}
+
+async fn an_image_nobody_published_cannot_be_pulled(cluster: &Cluster) -> Outcome {
+    let spec = json!({"containers": [{"name": "a", "image": "example.invalid/nobody/nothing:1"}]});
+    cluster.create::<Pod>(pod("a", spec)).await?;
+    cluster
+        .until("a", READY, "the pull fails", |p: &Pod| {
+            matches!(waiting_reason(p), Some("ErrImagePull" | "ImagePullBackOff"))
+        })
+        .await?;
+    Ok(())
+}
+
+async fn a_missing_secret_key_keeps_a_container_from_starting(cluster: &Cluster) -> Outcome {
+    let mut spec = pause();
+    spec["containers"][0]["env"] =
+        json!([{"name": "X", "valueFrom": {"secretKeyRef": {"name": "nobody", "key": "x"}}}]);
+    cluster.create::<Pod>(pod("a", spec)).await?;
+    cluster
+        .until("a", READY, "the reason", |p: &Pod| {
+            waiting_reason(p) == Some("CreateContainerConfigError")
+        })
+        .await?;
+    Ok(())
+}
+
+async fn a_crashing_container_backs_off(cluster: &Cluster) -> Outcome {
+    let spec = json!({"containers": [{"name": "a", "image": NGINX, "command": ["false"]}]});
+    cluster.create::<Pod>(pod("a", spec)).await?;
+    cluster
+        .until("a", READY, "CrashLoopBackOff", |p: &Pod| {
+            waiting_reason(p) == Some("CrashLoopBackOff") && restarts(p) >= 1
+        })
+        .await?;
+    Ok(())
+}
+
+async fn deletion_takes_the_pre_stop_hook_and_no_more_than_the_grace(cluster: &Cluster) -> Outcome {
+    let mut spec = web();
+    spec["terminationGracePeriodSeconds"] = json!(20);
+    spec["containers"][0]["lifecycle"] = json!({"preStop": {"exec": {"command": ["sleep", "5"]}}});
+    cluster.create::<Pod>(pod("a", spec)).await?;
+    cluster.until("a", READY, "ready", |p: &Pod| is_true(p, "Ready")).await?;
+    let start = tokio::time::Instant::now();
+    cluster.delete::<Pod>("a").await?;
+    let marked: Pod = cluster.get("a").await?;
+    ensure(marked.metadata.deletion_grace_period_seconds == Some(20), "the grace is shown")?;
+    ensure(is_true(&marked, "Ready"), "deletion alone does not change readiness")?;
+    cluster.until_gone::<Pod>("a", Duration::from_secs(40)).await?;
+    let seconds = start.elapsed().as_secs();
+    ensure((5..=35).contains(&seconds), format!("gone after {seconds} s"))
+}
+
+async fn force_deletion_removes_the_object_at_once(cluster: &Cluster) -> Outcome {
+    cluster.create::<Pod>(pod("a", web())).await?;
+    cluster.until("a", READY, "ready", |p: &Pod| is_true(p, "Ready")).await?;
+    let api: Api<Pod> = cluster.api();
+    let force = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
+    api.delete("a", &force).await.map_err(|e| e.to_string())?;
+    cluster.until_gone::<Pod>("a", Duration::from_secs(1)).await
+}
+
+async fn requests_and_limits_make_the_class(cluster: &Cluster) -> Outcome {
+    let class = |resources: Value| {
+        let mut spec = pause();
+        spec["containers"][0]["resources"] = resources;
+        spec
+    };
+    let equal = json!({"cpu": "10m", "memory": "16Mi"});
+    let guaranteed = class(json!({"limits": equal}));
+    let made: Pod = cluster.create(pod("g", guaranteed)).await?;
+    let qos = made.status.and_then(|s| s.qos_class);
+    ensure(qos.as_deref() == Some("Guaranteed"), format!("{qos:?}"))?;
+    let burstable = class(json!({"requests": {"cpu": "10m"}}));
+    let made: Pod = cluster.create(pod("b", burstable)).await?;
+    let qos = made.status.and_then(|s| s.qos_class);
+    ensure(qos.as_deref() == Some("Burstable"), format!("{qos:?}"))
+}
+
+async fn init_containers_run_before_the_others(cluster: &Cluster) -> Outcome {
+    let spec = json!({
+        "initContainers": [{"name": "wait", "image": NGINX, "command": ["sleep", "3"]}],
+        "containers": [{"name": "pause", "image": PAUSE}],
+    });
+    cluster.create::<Pod>(pod("a", spec)).await?;
+    let pod = cluster.until("a", READY, "ready", |p: &Pod| is_true(p, "Ready")).await?;
+    let status = pod.status.ok_or("no status")?;
+    let ended = status.init_container_statuses.unwrap_or_default().into_iter().next();
+    let code = ended.and_then(|s| s.state).and_then(|s| s.terminated).map(|t| t.exit_code);
+    ensure(code == Some(0), format!("init container ended with {code:?}"))
+}
+
+mod on_sim {
+    super::conformance! {
+        a_pod_runs_and_gets_an_address,
+        a_readiness_gate_holds_readiness,
+        a_probe_that_fails_keeps_a_pod_unready,
+        initial_delay_holds_the_first_probe,
+        a_failing_liveness_probe_restarts_the_container,
+        an_image_nobody_published_cannot_be_pulled,
+        a_missing_secret_key_keeps_a_container_from_starting,
+        a_crashing_container_backs_off,
+        deletion_takes_the_pre_stop_hook_and_no_more_than_the_grace,
+        force_deletion_removes_the_object_at_once,
+        requests_and_limits_make_the_class,
+        init_containers_run_before_the_others,
+    }
+}

@@ -1,0 +1,144 @@
+//! Where pods go, and what is said when they go nowhere.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
+
+use super::support::{
+    Cluster, Outcome, READY, conformance, deployment, ensure, is_true, pause, pod,
+};
+
+/// A pod that fits nowhere is told so within this.
+const TOLD: Duration = Duration::from_secs(15);
+
+fn nodes_of(pods: &[Pod]) -> BTreeSet<String> {
+    pods.iter().filter_map(|p| p.spec.as_ref()?.node_name.clone()).collect()
+}
+
+fn unschedulable(pods: &[Pod]) -> Option<&str> {
+    pods.iter().find_map(|pod| {
+        let condition = seatrial::k8s::pod_condition(pod, "PodScheduled")?;
+        (condition.reason.as_deref() == Some("Unschedulable")).then_some(())?;
+        condition.message.as_deref()
+    })
+}
+
+fn apart(kind: &str, rule: Value) -> Value {
+    let mut spec = pause();
+    spec["affinity"] = json!({"podAntiAffinity": {kind: rule}});
+    spec
+}
+
+fn hostname_term(app: &str) -> Value {
+    json!({"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"app": app}}})
+}
+
+async fn equal_pods_spread_over_equal_nodes(cluster: &Cluster) -> Outcome {
+    cluster.deployment("a", 3, pause()).await?;
+    let pods: Vec<Pod> = cluster.list("app=a").await?;
+    ensure(nodes_of(&pods).len() == 3, format!("{:?}", nodes_of(&pods)))
+}
+
+async fn required_anti_affinity_leaves_a_fourth_pod_pending(cluster: &Cluster) -> Outcome {
+    let rule = json!([hostname_term("a")]);
+    let spec = apart("requiredDuringSchedulingIgnoredDuringExecution", rule);
+    let object = deployment("a", 4, spec);
+    cluster.create::<k8s_openapi::api::apps::v1::Deployment>(object).await?;
+    let pods = cluster
+        .until_pods("app=a", READY, "three up and one told", |pods| {
+            pods.iter().filter(|p| is_true(p, "Ready")).count() == 3
+                && unschedulable(pods).is_some()
+        })
+        .await?;
+    ensure(nodes_of(&pods).len() == 3, "three nodes are used")?;
+    let message = unschedulable(&pods).unwrap_or_default();
+    ensure(message.contains("nodes are available") && message.contains("anti-affinity"), message)
+}
+
+async fn preferred_anti_affinity_yields(cluster: &Cluster) -> Outcome {
+    let rule = json!([{"weight": 100, "podAffinityTerm": hostname_term("a")}]);
+    let spec = apart("preferredDuringSchedulingIgnoredDuringExecution", rule);
+    cluster.deployment("a", 4, spec).await?;
+    let pods: Vec<Pod> = cluster.list("app=a").await?;
+    ensure(nodes_of(&pods).len() == 3, "three workers take four pods")
+}
+
+async fn too_large_a_request_is_insufficient(cluster: &Cluster) -> Outcome {
+    let mut spec = pause();
+    spec["containers"][0]["resources"] = json!({"requests": {"cpu": "10000"}});
+    cluster.create::<Pod>(pod("a", spec)).await?;
+    let pods = cluster
+        .until_pods("app=a", TOLD, "it is told", |pods| unschedulable(pods).is_some())
+        .await?;
+    let message = unschedulable(&pods).unwrap_or_default();
+    ensure(message.contains("Insufficient cpu"), message)
+}
+
+async fn the_control_plane_is_tainted(cluster: &Cluster) -> Outcome {
+    cluster.deployment("a", 8, pause()).await?;
+    let pods: Vec<Pod> = cluster.list("app=a").await?;
+    let workers: BTreeSet<String> = cluster.workers().await?.into_iter().collect();
+    ensure(nodes_of(&pods).is_subset(&workers), format!("{:?}", nodes_of(&pods)))
+}
+
+async fn a_node_selector_picks_the_node(cluster: &Cluster) -> Outcome {
+    let worker = cluster.workers().await?.pop().ok_or("no worker")?;
+    let mut spec = pause();
+    spec["nodeSelector"] = json!({"kubernetes.io/hostname": worker});
+    cluster.deployment("a", 2, spec).await?;
+    let pods: Vec<Pod> = cluster.list("app=a").await?;
+    ensure(nodes_of(&pods) == BTreeSet::from([worker]), format!("{:?}", nodes_of(&pods)))
+}
+
+async fn a_cordoned_node_takes_no_pod(cluster: &Cluster) -> Outcome {
+    let worker = cluster.workers().await?.pop().ok_or("no worker")?;
+    let nodes: Api<Node> = Api::all(cluster.client.clone());
+    let cordon = |on: bool| json!({"spec": {"unschedulable": on}});
+    let params = PatchParams::default();
+    nodes.patch(&worker, &params, &Patch::Merge(cordon(true))).await.map_err(|e| e.to_string())?;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let made = cluster.deployment("a", 4, pause()).await;
+    nodes.patch(&worker, &params, &Patch::Merge(cordon(false))).await.map_err(|e| e.to_string())?;
+    made?;
+    let pods: Vec<Pod> = cluster.list("app=a").await?;
+    ensure(!nodes_of(&pods).contains(&worker), "a pod is on the cordoned node")
+}
+
+async fn a_hard_spread_constraint_holds_its_skew(cluster: &Cluster) -> Outcome {
+    let mut spec = pause();
+    spec["topologySpreadConstraints"] = json!([{
+        "maxSkew": 1, "topologyKey": "kubernetes.io/hostname",
+        "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {"matchLabels": {"app": "a"}},
+    }]);
+    // Only workers count as domains: the control plane's taint is not considered by default.
+    spec["affinity"] = json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
+        "nodeSelectorTerms": [{"matchExpressions": [
+            {"key": "node-role.kubernetes.io/control-plane", "operator": "DoesNotExist"},
+        ]}],
+    }}});
+    cluster.deployment("a", 6, spec).await?;
+    let pods: Vec<Pod> = cluster.list("app=a").await?;
+    for node in nodes_of(&pods) {
+        let on_node = |p: &&Pod| p.spec.as_ref().and_then(|s| s.node_name.as_ref()) == Some(&node);
+        let n = pods.iter().filter(on_node).count();
+        ensure(n == 2, format!("{n} pods on {node}"))?;
+    }
+    Ok(())
+}
+
+mod on_sim {
+    super::conformance! {
+        equal_pods_spread_over_equal_nodes,
+        required_anti_affinity_leaves_a_fourth_pod_pending,
+        preferred_anti_affinity_yields,
+        too_large_a_request_is_insufficient,
+        the_control_plane_is_tainted,
+        a_node_selector_picks_the_node,
+        a_cordoned_node_takes_no_pod,
+        a_hard_spread_constraint_holds_its_skew,
+    }
+}

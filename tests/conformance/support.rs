@@ -1,0 +1,356 @@
+//! What a body may use: a client, a transport, a namespace of its own, and waiting with a reason.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::{Api, Client, Resource};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use seatrial::engine::{Engine, FrontDoor, NodeLifecycle};
+use seatrial::load::{Answer, Call, Connection, Failed, Target, Transport};
+
+/// A small program that does nothing, present on every node.
+pub const PAUSE: &str = "registry.k8s.io/pause:3.10";
+/// A small web server, present on every node.
+pub const NGINX: &str = "nginx:1.29";
+
+/// What a body has learnt: nothing, or why the behaviour is not there.
+pub type Outcome = Result<(), String>;
+
+/// A cluster with a namespace of the body's own.
+pub struct Cluster {
+    pub client: Client,
+    pub transport: Arc<dyn Transport>,
+    pub front_door: FrontDoor,
+    pub namespace: String,
+    engine: Arc<dyn Engine>,
+}
+
+/// Bodies by name, each a test on the simulator at the newest minor.
+macro_rules! conformance {
+    ($($name:ident),+ $(,)?) => {
+        $(#[test]
+        fn $name() {
+            crate::support::on_sim(stringify!($name), async |cluster| {
+                super::$name(cluster).await
+            });
+        })+
+    };
+}
+pub(crate) use conformance;
+
+/// Runs `body` on a simulated cluster of the newest minor.
+pub fn on_sim(name: &str, body: impl AsyncFnOnce(&Cluster) -> Outcome) {
+    use seatrial::engine::sim::{ClusterSpec, Profile, run};
+    let mut spec = ClusterSpec::new(Profile::NEWEST, 3);
+    spec.images = vec![PAUSE.into(), NGINX.into()];
+    let outcome = run(&spec, 1, async |engine| {
+        let engine: Arc<dyn Engine> = engine;
+        match Cluster::new(engine, &name.replace('_', "-")).await {
+            Ok(cluster) => body(&cluster).await,
+            Err(error) => Err(format!("no namespace: {error}")),
+        }
+    });
+    match outcome {
+        Ok(run) => assert_eq!(run.value, Ok(()), "{name}"),
+        Err(error) => panic!("{name}: {error}"),
+    }
+}
+
+impl Cluster {
+    async fn new(engine: Arc<dyn Engine>, namespace: &str) -> Result<Cluster, String> {
+        let client = engine.client();
+        let spaces: Api<Namespace> = Api::all(client.clone());
+        let object = from_json(json!({"metadata": {"name": namespace}}))?;
+        spaces.create(&PostParams::default(), &object).await.map_err(|e| e.to_string())?;
+        Ok(Cluster {
+            client,
+            transport: engine.transport(),
+            front_door: engine.front_door(),
+            namespace: namespace.to_owned(),
+            engine,
+        })
+    }
+
+    /// The objects of one kind in the body's namespace.
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Stops and starts nodes.
+    pub fn nodes(&self) -> Result<&dyn NodeLifecycle, String> {
+        self.engine.nodes().ok_or_else(|| "the engine cannot stop nodes".into())
+    }
+
+    /// Creates an object from JSON.
+    pub async fn create<K>(&self, value: Value) -> Result<K, String>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + Debug
+            + Serialize
+            + DeserializeOwned,
+    {
+        let object: K = from_json(value)?;
+        self.api().create(&PostParams::default(), &object).await.map_err(|e| e.to_string())
+    }
+
+    /// Merge-patches an object.
+    pub async fn merge<K>(&self, name: &str, patch: Value) -> Result<K, String>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + Debug
+            + DeserializeOwned,
+    {
+        let params = PatchParams::default();
+        self.api().patch(name, &params, &Patch::Merge(&patch)).await.map_err(|e| e.to_string())
+    }
+
+    /// Deletes an object with default options.
+    pub async fn delete<K>(&self, name: &str) -> Outcome
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + Debug
+            + DeserializeOwned,
+    {
+        let api: Api<K> = self.api();
+        api.delete(name, &DeleteParams::default()).await.map(|_| ()).map_err(|e| e.to_string())
+    }
+
+    /// Reads an object.
+    pub async fn get<K>(&self, name: &str) -> Result<K, String>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + Debug
+            + DeserializeOwned,
+    {
+        self.api().get(name).await.map_err(|e: kube::Error| e.to_string())
+    }
+
+    /// Lists objects by label selector.
+    pub async fn list<K>(&self, labels: &str) -> Result<Vec<K>, String>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + Debug
+            + DeserializeOwned,
+    {
+        let params = ListParams::default().labels(labels);
+        let list = self.api().list(&params).await.map_err(|e: kube::Error| e.to_string())?;
+        Ok(list.items)
+    }
+
+    /// Waits until `check` finds the named object as it should be.
+    pub async fn until<K>(
+        &self,
+        name: &str,
+        within: Duration,
+        what: &str,
+        check: impl Fn(&K) -> bool,
+    ) -> Result<K, String>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + Debug
+            + DeserializeOwned
+            + Serialize,
+    {
+        let deadline = tokio::time::Instant::now() + within;
+        loop {
+            let object: Option<K> =
+                self.api().get_opt(name).await.map_err(|e: kube::Error| e.to_string())?;
+            if let Some(object) = &object
+                && check(object)
+            {
+                return Ok(object.clone());
+            }
+            if tokio::time::Instant::now() >= deadline {
+                let state = serde_json::to_string(&object).unwrap_or_default();
+                return Err(format!("{what}: not within {within:?}; last state {state}"));
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Waits until the named object is gone.
+    pub async fn until_gone<K>(&self, name: &str, within: Duration) -> Outcome
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + Debug
+            + DeserializeOwned,
+    {
+        let deadline = tokio::time::Instant::now() + within;
+        let api: Api<K> = self.api();
+        while api.get_opt(name).await.map_err(|e| e.to_string())?.is_some() {
+            if tokio::time::Instant::now() >= deadline {
+                return Err(format!("{name} is still there after {within:?}"));
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    /// Waits until the pods with `labels` are as they should be.
+    pub async fn until_pods(
+        &self,
+        labels: &str,
+        within: Duration,
+        what: &str,
+        check: impl Fn(&[Pod]) -> bool,
+    ) -> Result<Vec<Pod>, String> {
+        let deadline = tokio::time::Instant::now() + within;
+        loop {
+            let pods: Vec<Pod> = self.list(labels).await?;
+            if check(&pods) {
+                return Ok(pods);
+            }
+            if tokio::time::Instant::now() >= deadline {
+                let states: Vec<String> = pods.iter().map(describe).collect();
+                return Err(format!("{what}: not within {within:?}; pods: {}", states.join("; ")));
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// A Deployment of `replicas` pods labelled `app=<name>`, waited for until all are available.
+    pub async fn deployment(
+        &self,
+        name: &str,
+        replicas: i32,
+        pod_spec: Value,
+    ) -> Result<Deployment, String> {
+        self.create::<Deployment>(deployment(name, replicas, pod_spec)).await?;
+        self.until(name, READY, "all replicas available", |d: &Deployment| {
+            d.status.as_ref().and_then(|s| s.available_replicas) == Some(replicas)
+        })
+        .await
+    }
+
+    /// Names of the worker nodes.
+    pub async fn workers(&self) -> Result<Vec<String>, String> {
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        let nodes = nodes.list(&ListParams::default()).await.map_err(|e| e.to_string())?;
+        let is_worker = |node: &Node| {
+            let labels = node.metadata.labels.as_ref();
+            !labels.is_some_and(|l| l.contains_key("node-role.kubernetes.io/control-plane"))
+        };
+        Ok(nodes.items.into_iter().filter(is_worker).filter_map(|n| n.metadata.name).collect())
+    }
+
+    /// Address of a worker.
+    pub async fn worker_address(&self) -> Result<String, String> {
+        let worker = self.workers().await?.into_iter().next().ok_or("no worker")?;
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        let node = nodes.get(&worker).await.map_err(|e| e.to_string())?;
+        let addresses = node.status.and_then(|s| s.addresses).unwrap_or_default();
+        let internal = addresses.into_iter().find(|a| a.type_ == "InternalIP");
+        internal.map(|a| a.address).ok_or_else(|| "no internal address".into())
+    }
+
+    /// One GET on a fresh connection.
+    pub async fn fetch(&self, target: &Target, host: &str, path: &str) -> Result<Answer, Failed> {
+        let request = http::Request::builder()
+            .uri(path)
+            .header("host", host)
+            .body(Bytes::new())
+            .expect("the request is well-formed");
+        let timeout = Duration::from_secs(10);
+        let call = Call { target: target.clone(), connection: Connection::Fresh, request, timeout };
+        self.transport.call(call).await
+    }
+}
+
+/// How often a condition is looked at.
+const POLL: Duration = Duration::from_millis(200);
+/// Pods of an image that is present are up well within this.
+pub const READY: Duration = Duration::from_secs(90);
+
+/// Reads a typed object from JSON.
+pub fn from_json<K: DeserializeOwned>(value: Value) -> Result<K, String> {
+    serde_json::from_value(value).map_err(|error| error.to_string())
+}
+
+/// A Deployment of pods labelled `app=<name>`.
+pub fn deployment(name: &str, replicas: i32, pod_spec: Value) -> Value {
+    json!({
+        "metadata": {"name": name},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app": name}},
+            "template": {"metadata": {"labels": {"app": name}}, "spec": pod_spec},
+        },
+    })
+}
+
+/// A pod labelled `app=<name>`.
+pub fn pod(name: &str, spec: Value) -> Value {
+    json!({"metadata": {"name": name, "labels": {"app": name}}, "spec": spec})
+}
+
+/// A pod spec with one container that does nothing and ends at once when told to.
+pub fn pause() -> Value {
+    json!({
+        "terminationGracePeriodSeconds": 1,
+        "containers": [{"name": "pause", "image": PAUSE}],
+    })
+}
+
+/// A pod spec with a web server that is ready when it listens.
+pub fn web() -> Value {
+    json!({
+        "containers": [{
+            "name": "web",
+            "image": NGINX,
+            "ports": [{"name": "http", "containerPort": 80}],
+            "readinessProbe": {"tcpSocket": {"port": 80}, "periodSeconds": 1},
+        }],
+    })
+}
+
+/// Whether a pod's condition is true.
+pub fn is_true(pod: &Pod, condition: &str) -> bool {
+    seatrial::k8s::pod_condition(pod, condition).is_some_and(|c| c.status == "True")
+}
+
+/// Name, node, phase and conditions of a pod, in a line.
+pub fn describe(pod: &Pod) -> String {
+    let name = pod.metadata.name.as_deref().unwrap_or("");
+    let node = pod.spec.as_ref().and_then(|s| s.node_name.as_deref()).unwrap_or("no node");
+    let status = pod.status.as_ref();
+    let phase = status.and_then(|s| s.phase.as_deref()).unwrap_or("");
+    let conditions: Vec<String> = status
+        .and_then(|s| s.conditions.as_ref())
+        .into_iter()
+        .flatten()
+        .map(|c| format!("{}={} {}", c.type_, c.status, c.message.as_deref().unwrap_or("")))
+        .collect();
+    format!("{name} on {node} {phase} [{}]", conditions.join(", "))
+}
+
+/// `Ok` if `holds`, else the text.
+pub fn ensure(holds: bool, otherwise: impl Into<String>) -> Outcome {
+    if holds { Ok(()) } else { Err(otherwise.into()) }
+}
+
+/// The API error of a refused request.
+pub fn refusal<T: Debug>(result: Result<T, kube::Error>) -> Result<kube::core::Status, String> {
+    match result {
+        Err(kube::Error::Api(status)) => Ok(*status),
+        other => Err(format!("expected a refusal, got {other:?}")),
+    }
+}
