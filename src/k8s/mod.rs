@@ -11,7 +11,10 @@ mod pod;
 mod profile;
 mod qos;
 mod quantity;
+pub mod rook;
+pub mod schema;
 mod selector;
+pub mod served;
 pub mod validate;
 mod volume;
 

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::api::{Api, Kind, Obj};
 use super::bootstrap::ClusterSpec;
+use crate::k8s::rook;
 
 /// Namespaces of a kind cluster with the add-ons, in the order they appear.
 const NAMESPACES: [&str; 6] =
@@ -27,22 +28,6 @@ const CSI_SECRETS: [&str; 4] = [
     "rook-csi-rbd-provisioner",
     "rook-csi-rbd-node",
 ];
-/// Rook's definitions in group `ceph.rook.io`: kind, plural.
-const ROOK_KINDS: [(&str, &str); 12] = [
-    ("CephCluster", "cephclusters"),
-    ("CephFilesystem", "cephfilesystems"),
-    ("CephFilesystemSubVolumeGroup", "cephfilesystemsubvolumegroups"),
-    ("CephFilesystemMirror", "cephfilesystemmirrors"),
-    ("CephBlockPool", "cephblockpools"),
-    ("CephBlockPoolRadosNamespace", "cephblockpoolradosnamespaces"),
-    ("CephRBDMirror", "cephrbdmirrors"),
-    ("CephObjectStore", "cephobjectstores"),
-    ("CephObjectStoreUser", "cephobjectstoreusers"),
-    ("CephClient", "cephclients"),
-    ("CephNFS", "cephnfses"),
-    ("CephBucketNotification", "cephbucketnotifications"),
-];
-
 /// Creates them all.
 pub(super) fn create(api: &mut Api, spec: &ClusterSpec) {
     for name in NAMESPACES {
@@ -133,7 +118,7 @@ fn create_rook(api: &mut Api) {
     else {
         return;
     };
-    for (kind, plural) in ROOK_KINDS {
+    for (kind, plural) in rook::KINDS {
         put(api, definition, rook_definition(kind, plural));
     }
     for name in CSI_DRIVERS {
@@ -151,7 +136,7 @@ fn create_rook(api: &mut Api) {
             }),
         );
     }
-    let Some(cluster) = api.registry.by_kind("ceph.rook.io", "CephCluster") else { return };
+    let Some(cluster) = api.registry.by_kind(rook::GROUP, "CephCluster") else { return };
     put(
         api,
         cluster,
@@ -179,9 +164,9 @@ fn set_cluster_ready(api: &mut Api, cluster: Kind) {
 
 fn rook_definition(kind: &str, plural: &str) -> Value {
     json!({
-        "metadata": {"name": format!("{plural}.ceph.rook.io")},
+        "metadata": {"name": format!("{plural}.{}", rook::GROUP)},
         "spec": {
-            "group": "ceph.rook.io",
+            "group": rook::GROUP,
             "names": {
                 "kind": kind, "listKind": format!("{kind}List"),
                 "plural": plural, "singular": kind.to_lowercase(),

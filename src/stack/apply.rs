@@ -1,32 +1,30 @@
-//! Applying a stack: server-side apply, as `kubectl apply --server-side` does.
+//! Applying: server-side apply with one field manager, retried where a retry can help.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
-use kube::core::GroupVersionKind;
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
 use kube::discovery::{Scope, pinned_kind};
 use kube::{Api, Client};
 
+use super::Stack;
+use super::manifest::{CustomKind, Manifest};
 use crate::base::Error;
 
-use super::load::Stack;
-use super::manifest::Manifest;
-
-/// Owner of the fields we apply.
+/// The field manager of everything that is applied.
 const FIELD_MANAGER: &str = "seatrial";
-/// A refusal that may pass (conflict, overload, a webhook that is coming up) is met this often at most.
-const ATTEMPTS_MAX: u32 = 8;
-/// First pause between attempts; it doubles.
-const RETRY_PAUSE: Duration = Duration::from_millis(250);
+/// Tries of one object.
+const TRIES_MAX: u32 = 8;
+/// Pause before the second try; each further one is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
 
 impl Stack {
-    /// Applies all objects, in order.
+    /// Applies all objects in order; again does no harm.
     ///
     /// # Errors
-    /// What the API server refused, with file and line.
+    /// Usage where the API server refuses an object, environment where it does not answer.
     pub async fn apply(&self, client: &Client) -> Result<(), Error> {
-        let mut known = BTreeMap::new();
+        let mut known = Known::new();
         for manifest in self.objects() {
             apply(manifest, client, &mut known).await?;
         }
@@ -36,26 +34,24 @@ impl Stack {
     /// Applies one object.
     ///
     /// # Errors
-    /// What the API server refused, with file and line.
+    /// As `apply`.
     pub async fn apply_one(&self, manifest: &Manifest, client: &Client) -> Result<(), Error> {
-        apply(manifest, client, &mut BTreeMap::new()).await
+        apply(manifest, client, &mut Known::new()).await
     }
 }
 
-/// What discovery has said of a kind, by API version and kind.
-type Known = BTreeMap<(String, String), (ApiResource, bool)>;
+/// What discovery said of custom kinds: the resource, and whether it is namespaced.
+type Known = BTreeMap<CustomKind, (ApiResource, bool)>;
 
 async fn apply(manifest: &Manifest, client: &Client, known: &mut Known) -> Result<(), Error> {
-    let object: DynamicObject = serde_json::from_value(manifest.value.clone())
-        .map_err(|error| refused(manifest, &error.to_string()))?;
-    let mut pause = RETRY_PAUSE;
-    for attempt in 1.. {
-        let error = match attempt_one(manifest, &object, client, known).await {
+    let mut pause = FIRST_PAUSE;
+    for n_tries in 1.. {
+        let error = match apply_once(manifest, client, known).await {
             Ok(()) => break,
             Err(error) => error,
         };
-        if attempt == ATTEMPTS_MAX || !may_pass(&error) {
-            return Err(refused(manifest, &text(&error)));
+        if n_tries == TRIES_MAX || !is_retriable(&error) {
+            return Err(failure(manifest, &error));
         }
         tokio::time::sleep(pause).await;
         pause *= 2;
@@ -63,50 +59,56 @@ async fn apply(manifest: &Manifest, client: &Client, known: &mut Known) -> Resul
     Ok(())
 }
 
-async fn attempt_one(
+async fn apply_once(
     manifest: &Manifest,
-    object: &DynamicObject,
     client: &Client,
     known: &mut Known,
 ) -> Result<(), kube::Error> {
-    let kind = &manifest.object_ref.kind;
-    let key = (manifest.api_version.clone(), kind.clone());
-    let (resource, namespaced) = match known.get(&key) {
-        Some(found) => found.clone(),
+    let (group, version) =
+        manifest.api_version.split_once('/').unwrap_or(("", &manifest.api_version));
+    let gvk = GroupVersionKind::gvk(group, version, &manifest.object_ref.kind);
+    let (resource, namespaced) = match &manifest.custom_kind {
+        // Of custom kinds only the cluster knows the plural and the scope.
+        Some(kind) => match known.get(kind) {
+            Some(found) => found.clone(),
+            None => {
+                let (resource, capabilities) = pinned_kind(client, &gvk).await?;
+                let found = (resource, capabilities.scope == Scope::Namespaced);
+                known.insert(kind.clone(), found.clone());
+                found
+            }
+        },
         None => {
-            let gvk = GroupVersionKind::gvk(manifest.group(), manifest.version(), kind);
-            let (resource, capabilities) = pinned_kind(client, &gvk).await?;
-            let found = (resource, capabilities.scope == Scope::Namespaced);
-            known.insert(key, found.clone());
-            found
+            let namespaced = !manifest.object_ref.namespace.is_empty();
+            (ApiResource::from_gvk_with_plural(&gvk, &manifest.plural), namespaced)
         }
     };
-    let namespace = manifest.object_ref.namespace.as_str();
-    let api: Api<DynamicObject> = match (namespaced, namespace) {
+    let api: Api<DynamicObject> = match (namespaced, manifest.object_ref.namespace.as_str()) {
         (false, _) => Api::all_with(client.clone(), &resource),
-        (true, "") => Api::default_namespaced_with(client.clone(), &resource),
+        (true, "") => Api::namespaced_with(client.clone(), "default", &resource),
         (true, namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
     };
     let params = PatchParams::apply(FIELD_MANAGER).force();
-    api.patch(&manifest.object_ref.name, &params, &Patch::Apply(object)).await.map(|_| ())
+    api.patch(&manifest.object_ref.name, &params, &Patch::Apply(&manifest.value)).await.map(|_| ())
 }
 
-fn may_pass(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if matches!(status.code, 409 | 429 | 500..))
-}
-
-fn text(error: &kube::Error) -> String {
+/// Conflict, overload and errors of the server itself pass, and a definition just applied takes a
+/// moment to be served.
+fn is_retriable(error: &kube::Error) -> bool {
     match error {
-        kube::Error::Api(status) => status.message.clone(),
-        other => other.to_string(),
+        kube::Error::Discovery(_) => true,
+        kube::Error::Api(status) => matches!(status.code, 409 | 429 | 500..=599),
+        _ => false,
     }
 }
 
-fn refused(manifest: &Manifest, why: &str) -> Error {
-    Error::usage(format!(
-        "{}:{}: the API server refused {}: {why}",
-        manifest.file.display(),
-        manifest.line,
-        manifest.object_ref
-    ))
+fn failure(manifest: &Manifest, error: &kube::Error) -> Error {
+    let place = format!("{}:{}", manifest.file.display(), manifest.line);
+    let object = &manifest.object_ref;
+    match error {
+        kube::Error::Api(status) if (400..500).contains(&status.code) => {
+            Error::usage(format!("{place}: {object}: refused: {}", status.message))
+        }
+        other => Error::environment(format!("{place}: {object}: not applied: {other}")),
+    }
 }

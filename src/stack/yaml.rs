@@ -1,158 +1,345 @@
-//! YAML documents with the line of every field.
+//! YAML to a tree that keeps the line of every value. One pass gives values and positions, so that
+//! they cannot disagree; aliases and merge keys are resolved, duplicate keys refused, as kubectl does.
 
 use std::collections::BTreeMap;
 
-use saphyr_parser::{Event, Parser};
-use serde::Deserialize as _;
+use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
 use serde_json::Value;
 
-/// Lines by field path (`spec.containers[0].image`); the root's path is empty.
-pub(super) type Lines = BTreeMap<String, usize>;
+use super::scalar;
 
-/// One document that is not empty.
+/// Values in one file: an alias of an alias of an alias grows without bound.
+const NODES_MAX: usize = 500_000;
+/// Levels of nesting; Kubernetes has fewer than 30.
+const DEPTH_MAX: usize = 100;
+
+/// A value and the line it is written at.
 #[derive(Clone, Debug)]
-pub(super) struct Document {
-    pub(super) value: Value,
-    pub(super) lines: Lines,
+pub(super) struct Node {
+    pub(super) data: Data,
+    pub(super) line: usize,
 }
 
-/// What keeps a text from being YAML.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Broken {
+#[derive(Clone, Debug)]
+pub(super) enum Data {
+    Scalar(Value),
+    List(Vec<Node>),
+    Map(Vec<Entry>),
+}
+
+/// One entry of a map.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) key: String,
+    /// The line of the key.
+    pub(super) line: usize,
+    pub(super) node: Node,
+    /// Whether it came in through a merge key, so that a written one replaces it.
+    merged: bool,
+}
+
+/// Why a file is no YAML.
+#[derive(Debug)]
+pub(super) struct YamlError {
     pub(super) line: usize,
     pub(super) message: String,
 }
 
-/// The documents of `text`; anchors and merge keys are resolved, empty documents left out.
-///
-/// # Errors
-/// The first place that is not YAML.
-pub(super) fn documents(text: &str) -> Result<Vec<Document>, Broken> {
-    let mut values = Vec::new();
-    for document in serde_yaml::Deserializer::from_str(text) {
-        let mut value = serde_yaml::Value::deserialize(document).map_err(|e| broken(&e))?;
-        value.apply_merge().map_err(|e| broken(&e))?;
-        let value = serde_json::to_value(value).map_err(|error| Broken {
-            line: 1,
-            message: format!("a key is not a string ({error})"),
-        })?;
-        if !value.is_null() {
-            values.push(value);
+impl Node {
+    /// The text, if it is one.
+    pub(super) fn as_str(&self) -> Option<&str> {
+        match &self.data {
+            Data::Scalar(Value::String(text)) => Some(text),
+            _ => None,
         }
     }
-    let mut lines = positions(text)?.into_iter();
-    Ok(values
-        .into_iter()
-        .map(|value| Document { value, lines: lines.next().unwrap_or_default() })
-        .collect())
+
+    /// The entry called `key`, if this is a map that has one.
+    pub(super) fn entry(&self, key: &str) -> Option<&Entry> {
+        match &self.data {
+            Data::Map(entries) => entries.iter().find(|entry| entry.key == key),
+            _ => None,
+        }
+    }
+
+    /// The value as JSON.
+    pub(super) fn to_json(&self) -> Value {
+        match &self.data {
+            Data::Scalar(value) => value.clone(),
+            Data::List(items) => items.iter().map(Node::to_json).collect(),
+            Data::Map(entries) => Value::Object(
+                entries.iter().map(|entry| (entry.key.clone(), entry.node.to_json())).collect(),
+            ),
+        }
+    }
+
+    /// The line of the value at `path`, or of the nearest value above it.
+    pub(super) fn line_of(&self, path: &str) -> usize {
+        let mut node = self;
+        let mut line = self.line;
+        let mut rest = path;
+        while !rest.is_empty() {
+            let step = match rest.strip_prefix('[') {
+                Some(indexed) => match indexed.split_once(']') {
+                    Some((index, after)) => {
+                        rest = after.strip_prefix('.').unwrap_or(after);
+                        node.item(index)
+                    }
+                    None => return line,
+                },
+                None => node.longest_key(rest).map(|(entry, after)| {
+                    rest = after;
+                    (entry.line, &entry.node)
+                }),
+            };
+            let Some((found, next)) = step else { return line };
+            (line, node) = (found, next);
+        }
+        line
+    }
+
+    fn item(&self, index: &str) -> Option<(usize, &Node)> {
+        match &self.data {
+            Data::List(items) => {
+                index.parse::<usize>().ok().and_then(|n| items.get(n)).map(|n| (n.line, n))
+            }
+            // Maps are indexed by key in messages: `data[tls.crt]`.
+            Data::Map(_) => self.entry(index).map(|entry| (entry.line, &entry.node)),
+            Data::Scalar(_) => None,
+        }
+    }
+
+    /// The entry whose key begins `path` (keys may hold dots), and the path below it.
+    fn longest_key<'p>(&self, path: &'p str) -> Option<(&Entry, &'p str)> {
+        let Data::Map(entries) = &self.data else { return None };
+        let fits = |entry: &&Entry| {
+            path.strip_prefix(entry.key.as_str())
+                .is_some_and(|after| after.is_empty() || after.starts_with(['.', '[']))
+        };
+        let entry = entries.iter().filter(fits).max_by_key(|entry| entry.key.len())?;
+        let after = &path[entry.key.len()..];
+        Some((entry, after.strip_prefix('.').unwrap_or(after)))
+    }
 }
 
-fn broken(error: &serde_yaml::Error) -> Broken {
-    let line = error.location().map_or(1, |location| location.line().max(1));
-    let text = error.to_string();
-    let message = text.split(" at line ").next().unwrap_or(&text).to_owned();
-    Broken { line, message }
-}
-
-/// Where the walk is: in a mapping, before or after a key, or in a sequence.
-enum Frame {
-    Mapping { path: String, key: Option<String> },
-    Sequence { path: String, idx: usize },
-}
-
-/// The lines of all documents that are not empty.
-fn positions(text: &str) -> Result<Vec<Lines>, Broken> {
-    let mut documents = Vec::new();
-    let mut lines = Lines::new();
-    let mut frames: Vec<Frame> = Vec::new();
-    let mut empty = true;
+/// The documents of a text, and the error that ended them, if one did.
+pub(super) fn documents(text: &str) -> (Vec<Node>, Option<YamlError>) {
+    let mut builder = Builder::default();
     for event in Parser::new_from_str(text) {
-        let (event, span) = event.map_err(|error| Broken {
-            line: error.marker().line().max(1),
-            message: error.info().to_owned(),
-        })?;
+        let done = match event {
+            Ok((event, span)) => builder.event(event, &span),
+            Err(error) => Err(scan_error(&error)),
+        };
+        if let Err(error) = done {
+            return (builder.documents, Some(error));
+        }
+    }
+    (builder.documents, None)
+}
+
+fn scan_error(error: &ScanError) -> YamlError {
+    YamlError { line: error.marker().line(), message: format!("broken YAML: {}", error.info()) }
+}
+
+/// A list or map not yet at its end.
+#[derive(Debug)]
+enum Open {
+    List { items: Vec<Node>, line: usize, anchor: usize },
+    Map { entries: Vec<Entry>, key: Option<(String, usize, bool)>, line: usize, anchor: usize },
+}
+
+#[derive(Debug, Default)]
+struct Builder {
+    documents: Vec<Node>,
+    open: Vec<Open>,
+    anchors: BTreeMap<usize, (Node, usize)>,
+    n_nodes: usize,
+}
+
+impl Builder {
+    fn event(&mut self, event: Event<'_>, span: &Span) -> Result<(), YamlError> {
         let line = span.start.line();
         match event {
-            Event::DocumentStart(_) => {
-                lines = Lines::new();
-                empty = true;
+            Event::DocumentStart(_) => self.anchors.clear(),
+            Event::Scalar(text, style, anchor, tag) => {
+                let forced = tag.as_ref().is_some_and(|tag| tag.suffix == "str");
+                let plain = style == ScalarStyle::Plain && !forced;
+                let is_merge = plain && text == "<<";
+                let value =
+                    if plain { scalar::resolve(&text) } else { Value::String(text.into_owned()) };
+                let node = Node { data: Data::Scalar(value), line };
+                self.add(node, anchor, is_merge)?;
             }
-            Event::DocumentEnd if !empty => documents.push(std::mem::take(&mut lines)),
-            Event::Scalar(text, style, ..) => {
-                if let Some(Frame::Mapping { path, key: key @ None }) = frames.last_mut() {
-                    lines.insert(join(path, &text), line);
-                    *key = Some(text.into_owned());
-                    continue;
-                }
-                let plain_null = style == saphyr_parser::ScalarStyle::Plain
-                    && matches!(text.as_ref(), "" | "~" | "null");
-                empty &= frames.is_empty() && plain_null;
-                enter(&mut frames, &mut lines, line);
+            Event::SequenceStart(anchor, _) => {
+                self.deeper(line)?;
+                self.open.push(Open::List { items: Vec::new(), line, anchor });
             }
-            Event::Alias(_) => {
-                empty = false;
-                enter(&mut frames, &mut lines, line);
+            Event::MappingStart(anchor, _) => {
+                self.deeper(line)?;
+                self.open.push(Open::Map { entries: Vec::new(), key: None, line, anchor });
             }
-            Event::MappingStart(..) => {
-                empty = false;
-                let path = enter(&mut frames, &mut lines, line);
-                frames.push(Frame::Mapping { path, key: None });
+            Event::SequenceEnd | Event::MappingEnd => {
+                let (node, anchor) = match self.open.pop() {
+                    Some(Open::List { items, line, anchor }) => {
+                        (Node { data: Data::List(items), line }, anchor)
+                    }
+                    Some(Open::Map { entries, line, anchor, .. }) => {
+                        (Node { data: Data::Map(entries), line }, anchor)
+                    }
+                    None => return Err(YamlError { line, message: "broken YAML".to_owned() }),
+                };
+                self.add(node, anchor, false)?;
             }
-            Event::SequenceStart(..) => {
-                empty = false;
-                let path = enter(&mut frames, &mut lines, line);
-                frames.push(Frame::Sequence { path, idx: 0 });
-            }
-            Event::MappingEnd | Event::SequenceEnd => {
-                frames.pop();
+            Event::Alias(anchor) => {
+                let Some((node, size)) = self.anchors.get(&anchor).cloned() else {
+                    let message = "broken YAML: an alias within its own anchor".to_owned();
+                    return Err(YamlError { line, message });
+                };
+                self.n_nodes += size;
+                self.add(node, 0, false)?;
             }
             _ => {}
         }
+        Ok(())
     }
-    Ok(documents)
+
+    fn deeper(&self, line: usize) -> Result<(), YamlError> {
+        if self.open.len() < DEPTH_MAX {
+            return Ok(());
+        }
+        let message = format!("nested deeper than {DEPTH_MAX} levels");
+        Err(YamlError { line, message })
+    }
+
+    /// Puts a finished value where it belongs.
+    fn add(&mut self, node: Node, anchor: usize, is_merge: bool) -> Result<(), YamlError> {
+        self.n_nodes += 1;
+        if self.n_nodes > NODES_MAX {
+            let message = format!("more than {NODES_MAX} values; do aliases multiply?");
+            return Err(YamlError { line: node.line, message });
+        }
+        if anchor > 0 {
+            let sized = (node.clone(), size(&node));
+            self.n_nodes += sized.1;
+            self.anchors.insert(anchor, sized);
+        }
+        match self.open.last_mut() {
+            None => self.documents.push(node),
+            Some(Open::List { items, .. }) => items.push(node),
+            Some(Open::Map { entries, key, .. }) => match key.take() {
+                None => *key = Some(key_of(&node, is_merge)?),
+                Some((_, line, true)) => merge(entries, node, line)?,
+                Some((name, line, false)) => insert(entries, name, line, node)?,
+            },
+        }
+        Ok(())
+    }
 }
 
-/// The path of the value that begins here, booked in its parent; a key's own line stands.
-fn enter(frames: &mut [Frame], lines: &mut Lines, line: usize) -> String {
-    let path = match frames.last_mut() {
-        None => String::new(),
-        Some(Frame::Mapping { path, key }) => join(path, &key.take().unwrap_or_default()),
-        Some(Frame::Sequence { path, idx }) => {
-            *idx += 1;
-            format!("{path}[{}]", *idx - 1)
+fn size(node: &Node) -> usize {
+    match &node.data {
+        Data::Scalar(_) => 1,
+        Data::List(items) => 1 + items.iter().map(size).sum::<usize>(),
+        Data::Map(entries) => 1 + entries.iter().map(|entry| size(&entry.node)).sum::<usize>(),
+    }
+}
+
+/// A key as text, its line, and whether it is the merge key.
+fn key_of(node: &Node, is_merge: bool) -> Result<(String, usize, bool), YamlError> {
+    let text = match &node.data {
+        Data::Scalar(Value::String(text)) => text.clone(),
+        Data::Scalar(Value::Null) => "null".to_owned(),
+        Data::Scalar(other) => other.to_string(),
+        _ => {
+            let message = "a key must be a scalar".to_owned();
+            return Err(YamlError { line: node.line, message });
         }
     };
-    lines.entry(path.clone()).or_insert(line);
-    path
+    Ok((text, node.line, is_merge))
 }
 
-fn join(path: &str, key: &str) -> String {
-    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+fn insert(entries: &mut Vec<Entry>, key: String, line: usize, node: Node) -> Result<(), YamlError> {
+    if let Some(entry) = entries.iter_mut().find(|entry| entry.key == key) {
+        if !entry.merged {
+            let message = format!("duplicate key `{key}`, first at line {}", entry.line);
+            return Err(YamlError { line, message });
+        }
+        *entry = Entry { key, line, node, merged: false };
+        return Ok(());
+    }
+    entries.push(Entry { key, line, node, merged: false });
+    Ok(())
+}
+
+/// `<<: *base` or `<<: [*a, *b]`: what is written here, or merged before, wins.
+fn merge(entries: &mut Vec<Entry>, node: Node, line: usize) -> Result<(), YamlError> {
+    let sources = match node.data {
+        Data::List(items) => items,
+        _ => vec![node],
+    };
+    for source in sources {
+        let Data::Map(given) = source.data else {
+            let message = "`<<` takes a map or a list of maps".to_owned();
+            return Err(YamlError { line, message });
+        };
+        for entry in given {
+            if entries.iter().all(|known| known.key != entry.key) {
+                entries.push(Entry { merged: true, ..entry });
+            }
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
-    #[test]
-    fn every_field_has_its_line() {
-        let text =
-            "# head\n---\na: 1\nb:\n  - c: x\n    d: y\n  - e\n---\n---\nf: &g {h: 1}\ni: *g\n";
-        let documents = documents(text).expect("it is YAML");
-        assert_eq!(documents.len(), 2);
-        let first = &documents[0].lines;
-        let line = |path: &str| first.get(path).copied();
-        assert_eq!(
-            [line("a"), line("b"), line("b[0].c"), line("b[0].d"), line("b[1]")],
-            [Some(3), Some(4), Some(5), Some(6), Some(7)]
-        );
-        assert_eq!(documents[1].value["i"]["h"], 1);
-        assert_eq!(documents[1].lines.get("i"), Some(&11));
+    fn one(text: &str) -> Node {
+        let (mut documents, error) = documents(text);
+        assert!(error.is_none(), "{error:?}");
+        assert_eq!(documents.len(), 1);
+        documents.remove(0)
     }
 
     #[test]
-    fn broken_text_names_its_line() {
-        let error = documents("a: 1\nb: [1, 2\n").expect_err("it is broken");
-        assert!(error.line >= 2, "{error:?}");
+    fn lines_are_kept() {
+        let node = one("a: 1\r\nlist:\r\n  - x: 1\r\n    y.z: 2\r\n");
+        assert_eq!(node.to_json(), json!({"a": 1, "list": [{"x": 1, "y.z": 2}]}));
+        assert_eq!(node.line_of("a"), 1);
+        assert_eq!(node.line_of("list"), 2);
+        assert_eq!(node.line_of("list[0].x"), 3);
+        assert_eq!(node.line_of("list[0].y.z"), 4);
+        assert_eq!(node.line_of("list[0].missing.deeper"), 3);
+    }
+
+    #[test]
+    fn aliases_and_merge_keys() {
+        let node = one("base: &b {a: 1, b: 2}\nx:\n  <<: *b\n  b: 3\ny: *b\n");
+        let wanted =
+            json!({"base": {"a": 1, "b": 2}, "x": {"a": 1, "b": 3}, "y": {"a": 1, "b": 2}});
+        assert_eq!(node.to_json(), wanted);
+    }
+
+    #[test]
+    fn growing_aliases_and_depth_are_bounded() {
+        let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for n in 1..12 {
+            let each = format!("*a{}", n - 1);
+            let list = vec![each.as_str(); 9].join(", ");
+            text.push_str(&format!("a{n}: &a{n} [{list}]\n"));
+        }
+        assert!(documents(&text).1.is_some_and(|error| error.message.contains("values")));
+        let deep = "[".repeat(1000);
+        assert!(documents(&deep).1.is_some());
+    }
+
+    #[test]
+    fn duplicate_keys_are_refused() {
+        let (_, error) = documents("a: 1\nb: 2\na: 3\n");
+        let error = error.expect("an error");
+        assert_eq!((error.line, error.message.as_str()), (3, "duplicate key `a`, first at line 1"));
     }
 }

@@ -247,15 +247,18 @@ fn selects_template(
     errors: &mut Errors,
 ) {
     let at = root.field("selector");
-    // An absent selector and an empty one are the same here: apps/v1 wants it written.
-    if is_empty_selector(pods) {
-        errors.required(&at, &format!("empty selector is invalid for {kind}"));
+    if pods.match_labels.is_none() && pods.match_expressions.is_none() {
+        errors.required(&at, "");
+    } else if is_empty_selector(pods) {
+        let why = format!("empty selector is invalid for {kind}");
+        errors.invalid(&at, go_selector(pods), &why);
         return;
     }
     selector(pods, &at, errors);
     let labels = template.metadata.as_ref().and_then(|meta| meta.labels.as_ref());
     let none = std::collections::BTreeMap::new();
-    if !matches_selector(pods, labels.unwrap_or(&none)) {
+    // An absent selector selects nothing.
+    if is_empty_selector(pods) || !matches_selector(pods, labels.unwrap_or(&none)) {
         let why = "`selector` does not match template `labels`";
         errors.invalid(&root.field("template.metadata.labels"), go_map(labels), why);
     }

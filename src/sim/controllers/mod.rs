@@ -6,13 +6,17 @@
 
 mod autoscaler;
 mod deployment;
+mod disruption;
 mod endpoints;
 mod endpointslice;
+mod garbage;
+mod namespace;
 mod node_lifecycle;
 mod owned;
 mod pod_gc;
 mod replicaset;
 mod services;
+mod statefulset;
 #[cfg(test)]
 mod testing;
 mod volume_binder;
@@ -67,8 +71,12 @@ impl Controllers {
         let controllers: Vec<Box<dyn Controller>> = vec![
             Box::new(deployment::DeploymentController::default()),
             Box::new(replicaset::ReplicaSetController::default()),
+            Box::new(statefulset::StatefulSetController::default()),
+            Box::new(disruption::DisruptionController::default()),
             Box::new(endpoints::EndpointsController::default()),
             Box::new(endpointslice::EndpointSliceController::default()),
+            Box::new(garbage::GarbageCollector::default()),
+            Box::new(namespace::NamespaceController),
             Box::new(autoscaler::AutoscalerController::default()),
             Box::new(volume_binder::VolumeBinder::default()),
             Box::new(node_lifecycle::NodeLifecycle::default()),

@@ -10,10 +10,14 @@ use crate::sim::api::{Api, Cause, Obj, Status};
 /// The service account that every namespace has.
 pub(super) const DEFAULT_ACCOUNT: &str = "default";
 
-/// Refuses what lies in no namespace, in an unknown one or in one that goes.
-pub(super) fn check(api: &Api, object: &Obj) -> Result<(), Status> {
+/// Refuses what lies in no namespace, in an unknown one or in one that goes. Kinds of the whole
+/// cluster lose a namespace they name (`registry/rest/create.go:BeforeCreate`).
+pub(super) fn check(api: &Api, object: &mut Obj) -> Result<(), Status> {
     let kind = object.kind();
     if !api.registry.resource(kind).namespaced {
+        if !object.namespace().is_empty() {
+            object.meta_mut().namespace = None;
+        }
         return Ok(());
     }
     let name = object.namespace();
