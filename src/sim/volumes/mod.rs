@@ -27,7 +27,7 @@ use attach::{AttachStep, Attachments, attaching_driver};
 use expand::{ExpandStep, Expansions};
 use provision::{ProvisionStep, Provisioning};
 use rook::{Operator, OperatorStep};
-pub(crate) use system::install;
+pub(crate) use system::standard_class;
 
 /// What is due at the storage side.
 #[derive(Clone, Debug)]
@@ -213,7 +213,7 @@ impl Volumes {
                 let pods = self.users.entry(key.clone()).or_default();
                 if !pods.contains_key(name) {
                     pods.insert(name.to_owned(), Use { node: node.to_owned(), volume: None });
-                    self.want_all(&key, cx);
+                    self.want(&key, name, cx);
                 }
                 continue;
             }
@@ -230,17 +230,30 @@ impl Volumes {
 
     /// Asks for a claim's volume wherever its pods are; those of an unbound claim wait.
     fn want_all(&mut self, key: &(String, String), cx: &mut Cx<'_>) {
+        let waiting: Vec<String> = self
+            .users
+            .get(key)
+            .into_iter()
+            .flatten()
+            .filter(|(_, used)| used.volume.is_none())
+            .map(|(pod, _)| pod.clone())
+            .collect();
+        for pod in waiting {
+            self.want(key, &pod, cx);
+        }
+    }
+
+    /// Asks for a claim's volume where a pod of it is.
+    fn want(&mut self, key: &(String, String), pod: &str, cx: &mut Cx<'_>) {
         let Some(claim) = cx.api.get::<PersistentVolumeClaim>(&key.0, &key.1) else { return };
         let name = claim_volume(claim).to_owned();
         let object = cx.api.get::<PersistentVolume>("", &name);
         if object.is_none_or(|object| attaching_driver(object).is_none()) {
             return;
         }
-        for (pod, used) in self.users.get_mut(key).into_iter().flatten() {
-            if used.volume.is_none() {
-                used.volume = Some(name.clone());
-                self.attachments.want(&name, &used.node, (&key.0, pod), cx);
-            }
+        if let Some(used) = self.users.get_mut(key).and_then(|pods| pods.get_mut(pod)) {
+            used.volume = Some(name.clone());
+            self.attachments.want(&name, &used.node, (&key.0, pod), cx);
         }
     }
 }

@@ -160,6 +160,11 @@ fn wanted(claim: &PersistentVolumeClaim, cx: &Cx<'_>) -> Option<(Driver, Storage
     let provisioner = PROVISIONERS.iter().find_map(|name| annotations.get(*name))?;
     let driver = Driver::of(provisioner)?;
     let class = cx.api.get::<StorageClass>("", claim_class(claim))?;
+    let name = volume_name(claim);
+    if cx.api.get::<PersistentVolume>("", &name).is_some() {
+        // Made already; the binder has not come by yet.
+        return None;
+    }
     let delays = class.volume_binding_mode.as_deref() == Some("WaitForFirstConsumer");
     if delays && !annotations.contains_key(SELECTED_NODE) {
         return None;
@@ -187,14 +192,17 @@ fn is_ours_to_delete(volume: &PersistentVolume) -> bool {
         && driver_of(volume).is_some()
 }
 
+fn volume_name(claim: &PersistentVolumeClaim) -> String {
+    format!("pvc-{}", claim.metadata.uid.as_deref().unwrap_or(""))
+}
+
 fn write_volume(
     claim: &PersistentVolumeClaim,
     driver: Driver,
     class: &StorageClass,
     cx: &mut Cx<'_>,
 ) {
-    let uid = claim.metadata.uid.as_deref().unwrap_or("");
-    let name = format!("pvc-{uid}");
+    let name = volume_name(claim);
     let volume = PersistentVolume {
         metadata: ObjectMeta {
             name: Some(name.clone()),

@@ -4,7 +4,6 @@ use k8s_openapi::api::core::v1::{Event, Node, PersistentVolume, PersistentVolume
 use k8s_openapi::api::storage::v1::{StorageClass, VolumeAttachment};
 use serde_json::{Value, json};
 
-use super::install;
 use crate::base::{SimTime, secs};
 use crate::k8s::{claim_phase, claim_volume, volume_phase};
 use crate::sim::api::{DeleteOptions, Kind, Obj, Typed};
@@ -13,11 +12,7 @@ use crate::sim::{ClusterSpec, World};
 
 /// A world with three workers, Rook and the default class.
 fn world() -> World {
-    let mut world = World::new(&ClusterSpec::new(Profile::NEWEST, 3), 1);
-    if world.api().get::<StorageClass>("", "standard").is_none() {
-        install(world.api()).expect("installed");
-    }
-    world
+    World::new(&ClusterSpec::new(Profile::NEWEST, 3), 1)
 }
 
 fn create<T: Typed>(world: &mut World, object: Value) -> Arc<T> {
