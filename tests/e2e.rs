@@ -11,6 +11,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use seatrial::base::Error;
 use seatrial::cli::{Args, Command, Settings};
 use seatrial::observe::{ScenarioOutcome, Verdict};
+use seatrial::report::Text;
 use seatrial::suite::{self, RunRequest, full_names, run, select};
 use seatrial::suites;
 
@@ -63,7 +64,7 @@ fn trial(name: String, request: &Arc<RunRequest>) -> Trial {
     .with_kind(tag)
 }
 
+/// The scenario as `seatrial run` prints it.
 fn explain(scenario: &ScenarioOutcome) -> String {
-    let head = format!("{} at seed {}\n{}", scenario.verdict, scenario.seed, scenario.message);
-    std::iter::once(head).chain(scenario.diagnosis.iter().cloned()).collect::<Vec<_>>().join("\n")
+    Text::new(1).scenario(std::slice::from_ref(scenario))
 }

@@ -120,7 +120,7 @@ impl Trial {
             wait::until_ok("WordPress can be installed", ANSWERS, || wordpress.install());
         installed.await.map_err(|error| {
             let class = CauseClass::AppError;
-            Stop::from(error).line(class.advice()).because(self.cause(class))
+            Stop::from(error).because(self.cause(class))
         })
     }
 
