@@ -16,6 +16,7 @@ use crate::sim::metrics::MetricsServer;
 use crate::sim::profile::Profile;
 use crate::sim::queue::Queue;
 use crate::sim::trace::Trace;
+use crate::sim::{ClusterSpec, World};
 
 /// A Deployment `web` with its autoscaler (3 to 10 pods, half of 100m) and as many ready pods as it
 /// asks for.
@@ -26,7 +27,7 @@ struct Scene {
     now: SimTime,
 }
 
-fn typed<T: Typed>(value: serde_json::Value) -> T {
+fn typed<T: serde::de::DeserializeOwned>(value: serde_json::Value) -> T {
     serde_json::from_value(value).expect("of the kind")
 }
 
@@ -172,4 +173,27 @@ fn bounds_act_at_once_and_zero_switches_off() {
     off.sync(None);
     assert_eq!(off.size(), 0);
     assert_eq!(off.condition("ScalingActive").1, "ScalingDisabled");
+}
+
+#[test]
+fn a_running_workload_is_measured_within_a_minute() {
+    let mut world = World::new(&ClusterSpec::new(Profile::NEWEST, 3), 1);
+    let fixture = Scene::new(3);
+    let mut web = Deployment::clone(fixture.api.get("default", "web").expect("a Deployment"));
+    web.metadata.resource_version = None;
+    web.status = None;
+    let pod = web.spec.template.spec.get_or_insert_default();
+    pod.containers[0].image = Some("nginx:1.27".into());
+    pod.containers[0].resources =
+        Some(typed(json!({"requests": {"cpu": "100m"}, "limits": {"cpu": "500m"}})));
+    world.api().create(web).expect("created");
+    let hpa = fixture.api.get::<HorizontalPodAutoscaler>("default", "web").expect("an autoscaler");
+    world.api().create(HorizontalPodAutoscaler::clone(hpa)).expect("created");
+    world.run_until(SimTime::ZERO + secs(90));
+    let hpa = world.api().get::<HorizontalPodAutoscaler>("default", "web").cloned();
+    let status = hpa.and_then(|hpa| hpa.status.clone()).expect("a status");
+    let reasons: Vec<_> =
+        status.conditions.iter().flatten().filter_map(|c| c.reason.as_deref()).collect();
+    assert!(reasons.contains(&"ValidMetricFound"), "{status:?}");
+    assert_eq!((status.current_replicas, status.desired_replicas), (Some(3), 3));
 }
