@@ -18,6 +18,7 @@ pub mod schema;
 mod selector;
 pub mod served;
 pub mod validate;
+mod volume;
 
 pub use custom::CustomKind;
 pub use owner::controller_of;
@@ -27,3 +28,4 @@ pub use profile::Profile;
 pub use qos::qos_class;
 pub use quantity::{bytes, milli};
 pub use selector::{matches_labels, matches_selector, selector_string};
+pub use volume::{claim_class, claim_phase, claim_volume, pod_claims, volume_phase};

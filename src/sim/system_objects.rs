@@ -121,8 +121,10 @@ fn create_services(api: &mut Api, spec: &ClusterSpec) {
     );
 }
 
-/// ingress-nginx's class, which is not the default one (addons B).
+/// ingress-nginx's class, which is not the default one (addons B), and kind's storage class.
 fn create_classes(api: &mut Api) {
+    api.create(super::volumes::standard_class())
+        .unwrap_or_else(|status| unreachable!("boot: {}", status.message));
     put(
         api,
         Kind::INGRESS_CLASS,

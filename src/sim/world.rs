@@ -178,6 +178,15 @@ impl World {
         &mut self.api
     }
 
+    /// Lends the machines out, for tests of their room.
+    #[cfg(test)]
+    pub(super) fn on_machines<T>(&mut self, f: impl FnOnce(&mut Machines, &mut Cx<'_>) -> T) -> T {
+        split!(self, cx);
+        let answer = f(&mut self.machines, &mut cx);
+        self.flush();
+        answer
+    }
+
     /// The trace so far.
     pub fn trace(&mut self) -> &mut Trace {
         &mut self.trace

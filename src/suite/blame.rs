@@ -41,7 +41,7 @@ impl Trial {
         expected: impl AsRef<str>,
         seen: impl AsRef<str>,
     ) -> Stop {
-        blamed(Stop::failed(expected, seen), self.cause(class), class)
+        Stop::failed(expected, seen).because(self.cause(class))
     }
 
     /// A broken claim with one cause at `field` of `object`.
@@ -53,7 +53,7 @@ impl Trial {
         expected: impl AsRef<str>,
         seen: impl AsRef<str>,
     ) -> Stop {
-        blamed(Stop::failed(expected, seen), self.cause_at(class, object, field), class)
+        Stop::failed(expected, seen).because(self.cause_at(class, object, field))
     }
 
     /// Data of `workload` that did not survive: blames its missing volume, or the volume.
@@ -70,14 +70,4 @@ impl Trial {
             None => stop.line(format!("{} mounts no persistent volume", workload.reference())),
         }
     }
-}
-
-fn blamed(stop: Stop, cause: Cause, class: CauseClass) -> Stop {
-    let line = match &cause.fix {
-        Some(fix) => {
-            format!("look at: {}:{} ({}): {}", fix.file, fix.line, fix.path, class.advice())
-        }
-        None => format!("look at: {}", class.advice()),
-    };
-    stop.line(line).because(cause)
 }

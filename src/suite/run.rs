@@ -124,7 +124,8 @@ impl Judged {
     }
 }
 
-/// Runs the chosen scenarios; `on_outcome` gets each outcome in declaration order, seed by seed.
+/// Runs the chosen scenarios; `on_outcome` gets each outcome in declaration order of
+/// the scenarios, for each seed by seed.
 ///
 /// # Errors
 /// The selection names nothing, or the engine cannot start.
@@ -134,9 +135,10 @@ pub fn run(
 ) -> Result<RunOutcome, Error> {
     let started = Instant::now();
     let chosen = select(request.suites, &request.selection)?;
-    let seeds = (0..request.n_seeds.max(1)).map(|n| request.seed.wrapping_add(n));
-    let jobs: Vec<Job<'_>> = seeds
-        .flat_map(|seed| chosen.iter().map(move |&(suite, scenario)| Job { suite, scenario, seed }))
+    let seeds = || (0..request.n_seeds.max(1)).map(|n| request.seed.wrapping_add(n));
+    let jobs: Vec<Job<'_>> = chosen
+        .iter()
+        .flat_map(|&(suite, scenario)| seeds().map(move |seed| Job { suite, scenario, seed }))
         .collect();
     let mut scenarios = Vec::with_capacity(jobs.len());
     let n_workers = request.jobs.clamp(1, jobs.len().max(1));

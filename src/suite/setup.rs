@@ -116,8 +116,12 @@ impl Trial {
 
     async fn install(&self, door: &Door) -> Result<(), Stop> {
         let wordpress = WordPress::new(self, door.clone());
-        wait::until_ok("WordPress can be installed", ANSWERS, || wordpress.install()).await?;
-        Ok(())
+        let installed =
+            wait::until_ok("WordPress can be installed", ANSWERS, || wordpress.install());
+        installed.await.map_err(|error| {
+            let class = CauseClass::AppError;
+            Stop::from(error).because(self.cause(class))
+        })
     }
 
     async fn find_cheap_path(&self, door: &Door) -> Result<String, Stop> {

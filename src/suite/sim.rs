@@ -55,7 +55,7 @@ fn images_of(pod: &Value) -> Vec<String> {
 /// What the model lacks for `scenario`, as a message.
 fn lacking(request: &RunRequest, scenario: &Scenario) -> Option<String> {
     let target = request.target().ok()?;
-    if !scenario.aspects.contains(&Aspect::Traffic) {
+    if !scenario.aspects.contains(&Aspect::Traffic) && !is_probed(request, &target) {
         return None;
     }
     let missing = images_without_model(request, &target);
@@ -73,7 +73,7 @@ fn lacking(request: &RunRequest, scenario: &Scenario) -> Option<String> {
          port = 8080\n\
          start_ms = 1000\n\
          cpu_per_request_ms = 5\n\
-         memory = \"64Mi\"",
+         memory_mib = 64",
         missing.iter().cloned().collect::<Vec<_>>().join(", ")
     ))
 }
@@ -85,4 +85,18 @@ fn images_without_model(request: &RunRequest, target: &StackTarget) -> BTreeSet<
         .filter(|image| !has_model(image, &request.apps))
         .cloned()
         .collect()
+}
+
+/// Whether readiness depends on what the front's programs answer.
+fn is_probed(request: &RunRequest, target: &StackTarget) -> bool {
+    let front = target.front.workload.reference();
+    let manifest = request.stack.objects().iter().find(|m| m.object_ref == front);
+    let containers = manifest
+        .and_then(|manifest| manifest.value.pointer("/spec/template/spec/containers"))
+        .and_then(Value::as_array);
+    containers.into_iter().flatten().any(|container| {
+        ["readinessProbe", "livenessProbe", "startupProbe"]
+            .iter()
+            .any(|probe| container.get(probe).is_some())
+    })
 }

@@ -119,14 +119,6 @@ impl Trial {
         for found in attribute(records, self.started(), &self.timeline()) {
             let cause = self.cause(found.class);
             let object = found.object.or(cause.object.clone());
-            let name = object.as_ref().map_or(String::new(), |object| format!(", first {object}"));
-            let at = found.at_ms as f64 / 1000.0;
-            stop = stop.line(format!(
-                "cause: {} x{}{name} at {at:.1} s: {}",
-                found.class,
-                found.count,
-                found.class.advice()
-            ));
             stop.causes.push(crate::observe::Cause {
                 count: found.count,
                 object,

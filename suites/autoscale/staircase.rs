@@ -13,9 +13,10 @@ use crate::suite::{Autoscaler, Lane, Stop, Trial};
 use crate::wait::{self, HPA_REACTION, Observer, Scope};
 
 /// Pages a second, one step after the other; the last goes on.
-const RATES: [f64; 7] = [4.0, 8.0, 14.0, 22.0, 32.0, 44.0, 60.0];
-/// Length of a step: longer than a scrape and a sync, so that the autoscaler sees each step.
-const STEP: Duration = secs(20);
+const RATES: [f64; 6] = [4.0, 8.0, 14.0, 22.0, 32.0, 44.0];
+/// Length of a step: a scrape and a sync, so that the autoscaler sees a step before the next one
+/// overruns the replicas there are.
+const STEP: Duration = secs(30);
 
 /// The autoscaler of the front.
 ///
@@ -54,12 +55,14 @@ pub async fn climb(trial: &Trial, autoscaler: &Autoscaler) -> Result<u64, Stop> 
     let took_s = (trial.now_ms() - from_ms) / 1000;
     if let Err(error) = asked {
         trial.stop_load(load).await;
-        let class = if requests_cpu(trial) {
-            CauseClass::ScaleOutLate
-        } else {
+        let class = if !requests_cpu(trial) {
             CauseClass::AutoscalerBlind
+        } else if ran_out_of_memory(trial).await? {
+            CauseClass::OutOfMemory
+        } else {
+            CauseClass::ScaleOutLate
         };
-        return Err(Stop::from(error).line(class.advice()).because(trial.cause(class)));
+        return Err(Stop::from(error).because(trial.cause(class)));
     }
     let wanted = usize::try_from(autoscaler.max).unwrap_or(usize::MAX);
     let ready = wait::n_pods_ready(wanted);
@@ -94,4 +97,16 @@ fn requests_cpu(trial: &Trial) -> bool {
                 || container.pointer("/resources/limits/cpu").is_some()
         })
     })
+}
+
+/// Whether a container of the front was killed for its memory.
+async fn ran_out_of_memory(trial: &Trial) -> Result<bool, Stop> {
+    let pods = trial.pods_of(&trial.target().front.workload).await?;
+    let statuses = pods
+        .iter()
+        .filter_map(|pod| pod.status.as_ref()?.container_statuses.as_ref())
+        .flatten()
+        .flat_map(|container| [&container.state, &container.last_state]);
+    let ends = statuses.filter_map(|state| state.as_ref()?.terminated.as_ref());
+    Ok(ends.into_iter().any(|ended| ended.reason.as_deref() == Some("OOMKilled")))
 }

@@ -9,9 +9,9 @@ use crate::wait;
 
 /// Rollouts in a row.
 const N_ROLLOUTS: usize = 3;
-/// Static GETs a second on fresh connections: about as many meet each endpoint change as its
-/// window of a few hundred milliseconds is long, times 25 for one pod of four.
-const FRESH_PER_SECOND: f64 = 100.0;
+/// Static GETs a second on fresh connections: 5 of 200 meet one pod of four within a window of
+/// 100 ms, the usual one between its end and the proxies' taking note.
+const FRESH_PER_SECOND: f64 = 200.0;
 /// Static GETs a second on kept connections.
 const KEPT_PER_SECOND: f64 = 20.0;
 /// POSTs a second, which the program has to work for.

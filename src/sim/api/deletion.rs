@@ -1,6 +1,7 @@
 //! Deletion: grace for pods, finalizers, propagation
 //! (`registry/rest/delete.go:BeforeDelete`, `generic/registry/store.go:Delete`).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -36,8 +37,12 @@ pub(super) fn delete(
         Obj::Pod(pod) => pod_grace(pod, options),
         _ => 0,
     };
-    let has_finalizers = object.meta().finalizers.as_ref().is_some_and(|f| !f.is_empty());
-    if grace == 0 && !has_finalizers {
+    if let Obj::Namespace(namespace) = &mut object {
+        // registry/core/namespace/storage/storage.go:Delete.
+        let status = Arc::make_mut(namespace).status.get_or_insert_default();
+        status.phase = Some("Terminating".to_owned());
+    }
+    if grace == 0 && !has_finalizers(&object) {
         if matches!(stored, Obj::Pod(_)) && stored.meta().deletion_grace_period_seconds != Some(0) {
             // Grace 0 is written first, then the object goes (updateForGracefulDeletionAndFinalizers).
             mark(api, &mut object, 0);
@@ -54,6 +59,16 @@ pub(super) fn delete(
     }
     mark(api, &mut object, grace);
     Ok(Deletion::Marked(api.commit(ChangeType::Modified, object, Some(stored))))
+}
+
+/// Whether something must still happen before the object may go: finalizers of its metadata, and
+/// for a namespace those of its spec.
+pub(super) fn has_finalizers(object: &Obj) -> bool {
+    let of_spec = match object {
+        Obj::Namespace(namespace) => namespace.spec.as_ref().and_then(|s| s.finalizers.as_ref()),
+        _ => None,
+    };
+    object.meta().finalizers.iter().chain(of_spec).any(|finalizers| !finalizers.is_empty())
 }
 
 /// Writes deletionTimestamp (a time in the future) and grace; a second deletion may only shorten.

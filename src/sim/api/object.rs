@@ -112,6 +112,15 @@ macro_rules! typed_kinds {
                 .unwrap_or(Value::Null)
             }
 
+            /// A typed object as the bytes of its JSON in the stored version, with `apiVersion` and
+            /// `kind`; `None` for an untyped one.
+            pub fn to_vec(&self) -> Option<Vec<u8>> {
+                match self {
+                    $(Obj::$variant(o) => serde_json::to_vec(o.as_ref()).ok(),)+
+                    Obj::Other(_) => None,
+                }
+            }
+
             /// Reads an object of `kind` from JSON.
             ///
             /// # Errors

@@ -167,6 +167,11 @@ impl Registry {
         &self.resources[usize::from(kind.0)]
     }
 
+    /// Whether the kind comes with the API server, not with a CustomResourceDefinition.
+    pub fn is_built_in(&self, kind: Kind) -> bool {
+        usize::from(kind.0) < BUILT_IN.len()
+    }
+
     /// The kind served at `group` and `plural`.
     pub fn by_path(&self, group: &str, plural: &str) -> Option<Kind> {
         self.by_path.get(&(group.to_owned(), plural.to_owned())).copied()

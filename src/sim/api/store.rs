@@ -272,9 +272,9 @@ impl Api {
             return Ok(object);
         }
         let finished = object.meta().deletion_timestamp.is_some()
-            && object.meta().finalizers.as_ref().is_none_or(Vec::is_empty)
+            && !super::deletion::has_finalizers(&object)
             && object.meta().deletion_grace_period_seconds.unwrap_or(0) == 0;
-        if finished && stored.meta().finalizers.as_ref().is_some_and(|f| !f.is_empty()) {
+        if finished && super::deletion::has_finalizers(&stored) {
             return Ok(self.remove(object));
         }
         admission::commit_write(self, &object, Some(&stored));
@@ -346,7 +346,8 @@ impl Api {
         if revision + 1 < oldest && self.history.len() == HISTORY_MAX {
             return None;
         }
-        Some(self.history.iter().filter(move |c| c.revision > revision))
+        let first = self.history.partition_point(|c| c.revision <= revision);
+        Some(self.history.range(first..))
     }
 
     /// `pods`, `deployments.apps`: how messages name a resource.

@@ -18,7 +18,7 @@ pub fn catalogue(image: &str, configured: &[GenericApp]) -> Option<Box<dyn App>>
         "wordpress" if !tag.contains("fpm") && !tag.starts_with("cli") => {
             Some(Box::new(WordPress::default()))
         }
-        "mysql" => Some(Box::new(Mysql::mysql())),
+        "mysql" => Some(Box::new(Mysql::official())),
         "mariadb" => Some(Box::new(Mysql::mariadb())),
         "nginx" => Some(Box::new(Server::nginx())),
         "busybox" => Some(Box::new(Idle::shell())),

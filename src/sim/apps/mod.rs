@@ -11,7 +11,7 @@ mod model;
 mod mysql;
 mod script;
 #[cfg(test)]
-mod testing;
+pub(in crate::sim) mod testing;
 mod wire;
 mod wordpress;
 

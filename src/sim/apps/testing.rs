@@ -11,7 +11,7 @@ use crate::base::{SimTime, Streams, secs};
 use crate::sim::machines::ContainerStart;
 
 /// A container of `image` without settings.
-pub(super) fn start(image: &str) -> ContainerStart {
+pub(in crate::sim) fn start(image: &str) -> ContainerStart {
     ContainerStart {
         node: Arc::from("node"),
         namespace: "default".into(),

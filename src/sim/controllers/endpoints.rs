@@ -8,7 +8,6 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use crate::base::secs;
 use crate::k8s;
 use crate::sim::api::{Change, ChangeType, DeleteOptions, Kind, Obj, Objects, Status};
 use crate::sim::context::Cx;
@@ -58,9 +57,9 @@ impl Controller for EndpointsController {
         "endpoints"
     }
 
-    /// 1 s doubling to 100 s, 15 times (`defaultSyncBackOff`, `maxSyncBackOff`, `maxRetries`).
+    /// The default limiter, 15 times (`endpoints_controller.go:NewEndpointController`, `maxRetries`).
     fn backoff(&self) -> Backoff {
-        Backoff { base: secs(1), max: secs(100), max_retries: Some(15) }
+        Backoff { max_retries: Some(15), ..Backoff::DEFAULT }
     }
 
     fn on_change(&mut self, change: &Change, cache: &Objects, work: &mut Work, cx: &mut Cx<'_>) {

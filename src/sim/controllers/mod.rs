@@ -6,13 +6,20 @@
 
 mod autoscaler;
 mod deployment;
+mod disruption;
 mod endpoints;
 mod endpointslice;
+mod garbage;
+mod namespace;
+mod node_lifecycle;
 mod owned;
+mod pod_gc;
 mod replicaset;
 mod services;
+mod statefulset;
 #[cfg(test)]
 mod testing;
+mod volume_binder;
 mod work;
 
 use super::api::{Change, Objects};
@@ -64,9 +71,16 @@ impl Controllers {
         let controllers: Vec<Box<dyn Controller>> = vec![
             Box::new(deployment::DeploymentController::default()),
             Box::new(replicaset::ReplicaSetController::default()),
+            Box::new(statefulset::StatefulSetController::default()),
+            Box::new(disruption::DisruptionController::default()),
             Box::new(endpoints::EndpointsController::default()),
             Box::new(endpointslice::EndpointSliceController::default()),
+            Box::new(garbage::GarbageCollector::default()),
+            Box::new(namespace::NamespaceController),
             Box::new(autoscaler::AutoscalerController::default()),
+            Box::new(volume_binder::VolumeBinder::default()),
+            Box::new(node_lifecycle::NodeLifecycle::default()),
+            Box::new(pod_gc::PodGc::default()),
         ];
         Controllers { cache: Objects::default(), work: Work::default(), controllers }
     }

@@ -1,10 +1,11 @@
 //! A small HTTP server as program model, for tests of the machines and the kubelet:
-//! `test/server:1` with options after `+`, as in `test/server:1+start=3000+mem=900`.
+//! `test/server:1` with options after `_`, as in `test/server:1_start.3000_mem.900`.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::Machines;
 use crate::base::millis;
 use crate::sim::apps::{App, AppCx, Launch, Shutdown, Work};
 
@@ -39,8 +40,8 @@ pub(in crate::sim) fn model(image: &str) -> Option<Box<dyn App>> {
         ignores: false,
         bare: false,
     };
-    for option in options.split('+').skip(1) {
-        let (key, value) = option.split_once('=').unwrap_or((option, "1"));
+    for option in options.split('_').skip(1) {
+        let (key, value) = option.split_once('.').unwrap_or((option, "1"));
         let number: u64 = value.parse().ok()?;
         match key {
             "start" => app.start_ms = number,
@@ -58,6 +59,26 @@ pub(in crate::sim) fn model(image: &str) -> Option<Box<dyn App>> {
         }
     }
     Some(Box::new(app))
+}
+
+impl Machines {
+    /// Writes or removes a file in the container's own layer, as its program would.
+    pub(in crate::sim) fn write_for_test(
+        &mut self,
+        uid: &str,
+        container: &str,
+        path: &str,
+        present: bool,
+    ) {
+        let path = path.trim_start_matches('/').to_owned();
+        let id = self.sandboxes.get(uid).and_then(|s| s.containers.get(container)?.last());
+        let Some(container) = id.and_then(|id| self.containers.get_mut(id)) else { return };
+        if present {
+            container.layer.insert(path, Bytes::from_static(b"yes"));
+        } else {
+            container.layer.remove(&path);
+        }
+    }
 }
 
 impl App for TestApp {

@@ -1,1 +1,141 @@
+//! Machines driven by hand inside a world: no kubelet, no network.
 
+use bytes::Bytes;
+
+use super::*;
+use crate::base::{SimTime, millis, secs};
+use crate::sim::{ClusterSpec, World};
+
+fn start(image: &str) -> ContainerStart {
+    ContainerStart {
+        node: Arc::from("seatrial-worker"),
+        namespace: "default".into(),
+        pod: "p".into(),
+        pod_uid: "uid-1".into(),
+        pod_ip: String::new(),
+        container: "c".into(),
+        image: image.into(),
+        command: Vec::new(),
+        args: Vec::new(),
+        env: Vec::new(),
+        mounts: Vec::new(),
+        cpu_limit_milli: None,
+        cpu_request_milli: 100,
+        memory_limit_bytes: None,
+    }
+}
+
+/// A world with one container started at once; its address and id.
+fn started(edit: impl FnOnce(&mut ContainerStart)) -> (World, String, ContainerId) {
+    let mut world = World::new(&ClusterSpec::new(Profile::NEWEST, 2), 7);
+    let mut request = start("test/server:1");
+    edit(&mut request);
+    let (ip, id) = world.on_machines(|machines, cx| {
+        let ip = machines.create_sandbox("seatrial-worker", "uid-1", cx);
+        (ip, machines.start(request, cx))
+    });
+    (world, ip, id.unwrap_or(ContainerId(0)))
+}
+
+fn local(world: &mut World, id: ContainerId, path: &str, token: u64) {
+    let request = http::Request::builder().uri(path).body(Bytes::new()).unwrap_or_default();
+    let call = LocalCall { node: Arc::from("seatrial-worker"), token };
+    world.on_machines(|machines, cx| machines.submit_local(id, 80, call, request, cx));
+}
+
+#[test]
+fn a_port_is_refused_until_the_program_listens_and_after_it_stops() {
+    let (mut world, ip, id) = started(|_| {});
+    let connect = |world: &mut World, port| world.on_machines(|m, _| m.connect(&ip, port));
+    assert_eq!(connect(&mut world, 80), Err(ConnectError::Refused));
+    world.run_until(SimTime::ZERO + millis(250));
+    assert_eq!(connect(&mut world, 80), Ok(id));
+    assert_eq!(connect(&mut world, 81), Err(ConnectError::Refused));
+    world.on_machines(|m, cx| m.stop(id, cx));
+    assert_eq!(connect(&mut world, 80), Err(ConnectError::Refused));
+    world.run_until(SimTime::ZERO + secs(1));
+    let state = world.on_machines(|m, _| m.state(id).cloned());
+    assert!(matches!(state, Some(ProcessState::Exited { code: 0, .. })), "{state:?}");
+    world.on_machines(|m, cx| m.remove_sandbox("uid-1", cx));
+    assert_eq!(connect(&mut world, 80), Err(ConnectError::NoAnswer));
+    assert!(world.on_machines(|m, _| m.peer(&ip)).is_some_and(|peer| peer.stopping));
+}
+
+#[test]
+fn a_throttled_container_takes_longer_and_uses_the_same_cpu() {
+    let (mut world, _, id) = started(|start| start.cpu_limit_milli = Some(200));
+    world.run_until(SimTime::ZERO + millis(1000));
+    // 30 ms of CPU at 20 ms a period: 20 ms, throttled to the end of the period, 10 ms more.
+    local(&mut world, id, "/", 1);
+    let done = |world: &mut World| world.on_machines(|m, _| m.logs("uid-1", "c", false));
+    world.run_until(SimTime::ZERO + millis(1109));
+    assert_eq!(done(&mut world).map(|lines| lines.len()), Some(1));
+    world.run_until(SimTime::ZERO + millis(1111));
+    assert_eq!(done(&mut world).map(|lines| lines.len()), Some(2));
+    let now = world.now();
+    let usage = world.on_machines(|m, _| m.usage("uid-1", "c", now));
+    assert_eq!(usage.map(|usage| usage.cpu), Some(millis(30)));
+}
+
+#[test]
+fn requests_beyond_the_workers_wait_and_a_drain_finishes_them() {
+    let (mut world, _, id) = started(|start| start.image = "test/server:1_workers.1".into());
+    world.run_until(SimTime::ZERO + secs(1));
+    local(&mut world, id, "/a", 1);
+    local(&mut world, id, "/b", 2);
+    world.run_until(SimTime::ZERO + millis(1040));
+    // `/a` is served, `/b` is in service: it is finished before the process ends.
+    world.on_machines(|m, cx| m.stop(id, cx));
+    world.run_until(SimTime::ZERO + millis(1065));
+    assert_eq!(world.on_machines(|m, _| m.state(id).cloned()), Some(ProcessState::Running));
+    world.run_until(SimTime::ZERO + millis(1100));
+    let state = world.on_machines(|m, _| m.state(id).cloned());
+    assert!(matches!(state, Some(ProcessState::Exited { code: 0, .. })), "{state:?}");
+    let log = world.on_machines(|m, _| m.logs("uid-1", "c", false));
+    assert_eq!(log, Some(vec!["starting p".into(), "GET /a".into(), "GET /b".into()]));
+}
+
+#[test]
+fn memory_over_the_limit_kills() {
+    let (mut world, _, id) = started(|start| start.memory_limit_bytes = Some(32 << 20));
+    world.run_until(SimTime::ZERO + secs(1));
+    let state = world.on_machines(|m, _| m.state(id).cloned());
+    let killed =
+        ProcessState::Exited { code: 137, oom_killed: true, at: SimTime::ZERO + millis(200) };
+    assert_eq!(state, Some(killed));
+}
+
+#[test]
+fn commands_run_as_the_image_allows() {
+    let (mut world, _, id) = started(|_| {});
+    world.run_until(SimTime::ZERO + secs(1));
+    let exec = |world: &mut World, words: &[&str]| {
+        let command: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
+        let plan = world.on_machines(|m, cx| m.exec(id, &command, cx));
+        (plan.duration.as_secs(), plan.exit_code)
+    };
+    assert_eq!(exec(&mut world, &["sleep", "20"]), (20, 0));
+    assert_eq!(exec(&mut world, &["/bin/sh", "-c", "sleep 5; sleep 2"]), (7, 0));
+    assert_eq!(exec(&mut world, &["sh", "-c", "false && sleep 9"]), (0, 1));
+    assert_eq!(exec(&mut world, &["bash", "-c", "sleep 5"]), (0, 127));
+    assert_eq!(exec(&mut world, &["test", "-f", "/data/started"]), (0, 0));
+    assert_eq!(exec(&mut world, &["cat", "/data/absent"]), (0, 1));
+    assert_eq!(exec(&mut world, &["sh", "-c", "for i in 1 2; do sleep 1; done"]), (0, 0));
+    let unknown = world.on_machines(|m, _| m.unmodelled_commands().len());
+    assert_eq!(unknown, 1);
+}
+
+#[test]
+fn a_node_without_power_answers_nothing_and_its_addresses_are_not_reused_soon() {
+    let (mut world, ip, id) = started(|_| {});
+    world.run_until(SimTime::ZERO + secs(1));
+    world.stop_node("seatrial-worker");
+    assert_eq!(world.on_machines(|m, _| m.connect(&ip, 80)), Err(ConnectError::NoAnswer));
+    assert!(!world.on_machines(|m, _| m.keeps_alive(id)));
+    let now = world.now();
+    assert_eq!(world.on_machines(|m, _| m.usage("uid-1", "c", now)), None);
+    world.start_node("seatrial-worker");
+    assert_eq!(world.on_machines(|m, _| m.connect(&ip, 80)), Err(ConnectError::NoAnswer));
+    let next = world.on_machines(|m, cx| m.create_sandbox("seatrial-worker", "uid-2", cx));
+    assert_ne!(next, ip);
+}

@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Pod;
+
 use super::points::{Point, Points};
 use super::{ContainerEntry, MetricsServer, PodEntry, RESOLUTION};
 use crate::base::{SimTime, millis, secs};
@@ -81,4 +83,23 @@ fn a_pod_is_served_when_all_containers_have_two_points() {
     assert_eq!(document["window"], "15s");
     assert_eq!(whole.nodes()[0]["usage"]["cpu"], "100000000n");
     assert_eq!(whole.usage("shop", "web").map(|u| u.window), Some(Duration::from_secs(15)));
+}
+
+impl MetricsServer {
+    /// Serves `milli` thousandths of a core for each container of `pod`, measured 5 s before `now`.
+    pub(in crate::sim) fn serve_for_test(&mut self, pod: &Pod, milli: u64, now: SimTime) {
+        let at = SimTime::ZERO + now.since(SimTime::ZERO + secs(5));
+        let start = SimTime::ZERO;
+        let used = |end: SimTime| {
+            let cpu =
+                millis(u64::try_from(end.since(start).as_millis()).unwrap_or(0) * milli / 1000);
+            Point::new(end, &Usage { cpu, memory_bytes: 10 << 20, started_at: start })
+        };
+        let earlier = SimTime::ZERO + at.since(SimTime::ZERO + RESOLUTION);
+        let entry = self.entry(pod, "n1").expect("a namespace and a name");
+        for container in &mut entry.containers {
+            container.points.store(Some(used(earlier)), RESOLUTION);
+            container.points.store(Some(used(at)), RESOLUTION);
+        }
+    }
 }

@@ -75,7 +75,7 @@ impl Net {
                 exchange.hop = lost;
             }
         } else if closed || !machines.keeps_alive(container) {
-            let state = self.failed_state(pod.as_ref(), node.as_deref(), cx);
+            let state = self.failed_state(pod.as_ref(), node.as_deref(), machines, cx);
             let hop = hop(pod.as_ref(), state);
             self.finish(id, Err(CallFailure::Reset), hop, Duration::ZERO, cx);
         } else {
@@ -100,7 +100,7 @@ impl Net {
                 self.submit_direct(id, container, path, machines, cx);
             }
             Err(error) => {
-                let state = self.failed_state(pod.as_ref(), node.as_deref(), cx);
+                let state = self.failed_state(pod.as_ref(), node.as_deref(), machines, cx);
                 let hop = hop(pod.as_ref(), state);
                 if error == ConnectError::Refused {
                     self.finish(id, Err(CallFailure::Refused), hop, Duration::ZERO, cx);

@@ -161,7 +161,7 @@ impl Net {
         };
         match &current.path {
             Path::Direct { pod, node, .. } => {
-                let state = self.failed_state(pod.as_ref(), node.as_deref(), cx);
+                let state = self.failed_state(pod.as_ref(), node.as_deref(), machines, cx);
                 // A lost node sends no RST: the client waits.
                 if state != HopState::NodeLost {
                     let hop = hop(pod.as_ref(), state);
@@ -267,6 +267,7 @@ impl Net {
         &self,
         pod: Option<&Key>,
         node: Option<&str>,
+        machines: &Machines,
         cx: &Cx<'_>,
     ) -> HopState {
         if self.is_lost(node) {
@@ -278,15 +279,11 @@ impl Net {
         if pod.metadata.deletion_timestamp.is_some() {
             return HopState::Terminating;
         }
-        let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
-        let ended = statuses.into_iter().flatten().any(|status| {
-            let is_ended =
-                |state: &k8s_openapi::api::core::v1::ContainerState| state.terminated.is_some();
-            status.restart_count > 0
-                || status.state.as_ref().is_some_and(is_ended)
-                || status.last_state.as_ref().is_some_and(is_ended)
-        });
-        if ended { HopState::Crashed } else { HopState::NotListening }
+        let ip = pod.status.as_ref().and_then(|status| status.pod_ip.as_deref());
+        match ip.and_then(|ip| machines.peer(ip)) {
+            Some(peer) if peer.has_listened => HopState::Crashed,
+            _ => HopState::NotListening,
+        }
     }
 }
 

@@ -15,6 +15,8 @@ mod ingress;
 mod network;
 mod proxied;
 mod proxy;
+#[cfg(test)]
+mod tests;
 
 pub use call::{CallFailure, CallId, CallResult, ClientCall, Hop, HopState, TlsFacts};
 pub use ingress::{IngressEvent, MODELLED_ANNOTATIONS};

@@ -86,21 +86,21 @@ impl Net {
                     }
                     self.try_upstream(id, machines, cx);
                 }
-                Err(response) => self.answer(id, response, None, cx),
+                Err(response) => self.answer(id, *response, None, cx),
             },
         }
     }
 
     /// The upstream for a request, or what nginx answers by itself.
-    fn route(&self, id: CallId) -> Result<Proxied, Response<Bytes>> {
-        let not_found = || ingress::page(StatusCode::NOT_FOUND);
+    fn route(&self, id: CallId) -> Result<Proxied, Box<Response<Bytes>>> {
+        let not_found = || Box::new(ingress::page(StatusCode::NOT_FOUND));
         let exchange = self.exchanges.get(&id).ok_or_else(not_found)?;
         let request = &exchange.call.request;
         let host = ingress::host_of(request);
         let path = request.uri().path();
         let servers = &self.ingress.servers;
         if path == "/healthz" && servers.named(&host).is_none() {
-            return Err(Response::new(Bytes::new()));
+            return Err(Box::new(Response::new(Bytes::new())));
         }
         let server = servers.server(&host).ok_or_else(not_found)?;
         let location = server.location(path);
@@ -108,11 +108,11 @@ impl Net {
         let redirects = settings.force_ssl_redirect || (settings.ssl_redirect && server.has_tls);
         if redirects && exchange.call.tls.is_none() {
             let keep = settings.preserve_trailing_slash;
-            return Err(ingress::https_redirect(&host, request.uri(), keep));
+            return Err(Box::new(ingress::https_redirect(&host, request.uri(), keep)));
         }
         let size = u64::try_from(request.body().len()).unwrap_or(u64::MAX);
         if settings.body_size > 0 && size > settings.body_size {
-            return Err(ingress::page(StatusCode::PAYLOAD_TOO_LARGE));
+            return Err(Box::new(ingress::page(StatusCode::PAYLOAD_TOO_LARGE)));
         }
         let upstream = location.and_then(|location| location.upstream.clone());
         Ok(Proxied {
@@ -290,7 +290,7 @@ impl Net {
         };
         let peer = proxied.peer.as_ref();
         let (pod, node) = (peer.and_then(|p| p.pod.as_ref()), peer.and_then(|p| p.node.as_deref()));
-        let hop = hop(pod, self.failed_state(pod, node, cx));
+        let hop = hop(pod, self.failed_state(pod, node, machines, cx));
         // A kept connection that proves closed does not use up a try.
         let free = proxied.pooled.is_some() && failed == Failed::Error;
         let again = may_retry(proxied, failed, sent, &exchange.call.request, self.n_peers(proxied));

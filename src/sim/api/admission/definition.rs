@@ -6,13 +6,13 @@ use serde_json::{Value, json};
 use crate::sim::api::{Api, Resource, Untyped};
 
 /// Whether `object` is a CustomResourceDefinition.
-pub(super) fn is_definition(api: &Api, object: &Untyped) -> bool {
+pub(in crate::sim::api) fn is_definition(api: &Api, object: &Untyped) -> bool {
     let resource = api.registry.resource(object.kind);
     resource.group == "apiextensions.k8s.io" && resource.kind == "CustomResourceDefinition"
 }
 
 /// Serves what the definition describes; one without names or versions serves nothing.
-pub(super) fn register(api: &mut Api, definition: &Untyped) {
+pub(in crate::sim::api) fn register(api: &mut Api, definition: &Untyped) {
     if let Some(spec) = definition.body.get("spec")
         && let Some(resource) = resource(spec)
     {

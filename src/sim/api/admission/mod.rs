@@ -2,7 +2,7 @@
 //! default tolerations, default classes, addresses and ports of Services, protection finalizers.
 
 mod classes;
-mod definition;
+pub(super) mod definition;
 mod namespace;
 mod pod;
 mod service;

@@ -35,7 +35,7 @@ pub(super) struct Call<'r> {
 
 /// The resource `path` asks for; `None` when this server does not serve it.
 pub(super) fn resolve<'r>(
-    api: &mut Api,
+    api: &Api,
     path: ObjectPath,
     request: &'r http::Request<Bytes>,
 ) -> Option<Result<Call<'r>, Status>> {

@@ -28,8 +28,7 @@ const VERBS: &[&str] =
 const STATUS_VERBS: &[&str] = &["get", "patch", "update"];
 
 /// Answers a discovery request; `None` for a group or version that is not served.
-pub(super) fn answer(api: &mut Api, route: &Route) -> Option<http::Response<Bytes>> {
-    definitions::register_all(api);
+pub(super) fn answer(api: &Api, route: &Route) -> Option<http::Response<Bytes>> {
     Some(match route {
         Route::Version => respond(200, &version(api)),
         Route::Health => text(200, "ok"),

@@ -164,7 +164,7 @@ fn printed(key: &str) -> String {
 
 fn is_item(key: &str, item: &Value) -> bool {
     if let Some(value) = key.strip_prefix("v:") {
-        return item.to_string() == value;
+        return serde_json::from_str::<Value>(value).is_ok_and(|value| value == *item);
     }
     let keys: Option<Value> = key.strip_prefix("k:").and_then(|k| serde_json::from_str(k).ok());
     keys.as_ref().and_then(Value::as_object).is_some_and(|keys| {

@@ -10,6 +10,7 @@ mod fields;
 mod list;
 mod lists;
 mod managed;
+mod metrics;
 mod patch;
 mod patch_apply;
 mod patch_strategic;

@@ -131,12 +131,10 @@ fn spend_budget(api: &mut Api, call: &Call<'_>, pod: &Pod) -> Result<(), Status>
     let always = budget.spec.as_ref().and_then(|s| s.unhealthy_pod_eviction_policy.as_deref());
     let current = status.current_healthy.unwrap_or(0);
     let desired = status.desired_healthy.unwrap_or(0);
-    if !is_pod_ready(pod) {
-        if current >= desired && desired > 0
-            || always == Some("AlwaysAllow") && api.profile.at_least(27)
-        {
-            return Ok(());
-        }
+    let serves = current >= desired && desired > 0;
+    let always_allows = always == Some("AlwaysAllow") && api.profile.at_least(27);
+    if !is_pod_ready(pod) && (serves || always_allows) {
+        return Ok(());
     }
     let name = budget.metadata.name.as_deref().unwrap_or("");
     if status.observed_generation.unwrap_or(0) < budget.metadata.generation.unwrap_or(0) {

@@ -1,6 +1,7 @@
 //! `/scale`: replicas of a workload as `autoscaling/v1 Scale` (`registry/apps/*/storage/storage.go:ScaleREST`).
 
 use bytes::Bytes;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde_json::{Value, json};
 
 use super::answer::json as respond;
@@ -9,7 +10,6 @@ use super::patch as patching;
 use super::verbs::write;
 use crate::k8s::selector_string;
 use crate::sim::api::{Api, Obj, Part, Status};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 type Reply = Result<http::Response<Bytes>, Status>;
 

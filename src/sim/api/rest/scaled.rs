@@ -1,13 +1,13 @@
 //! The autoscaler's claim to `spec.replicas`: it scales through the scale subresource, which makes
 //! kube-controller-manager own the field (`pkg/controller/podautoscaler/horizontal.go`).
 
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use serde_json::json;
 
 use super::answer::api_version;
 use super::fields::Fields;
 use super::managed::Owner;
 use crate::sim::api::{Api, Obj};
-use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 
 /// The entry of an autoscaler that has scaled `object`.
 pub(super) fn autoscaler_entry(api: &Api, object: &Obj) -> Option<Owner> {

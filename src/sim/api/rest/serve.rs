@@ -7,7 +7,7 @@ use super::answer::{self, Subject};
 use super::call::{Call, resolve};
 use super::path::{Route, parse};
 use super::watch::Watches;
-use super::{discovery, list, patch, pods, scale, verbs};
+use super::{discovery, list, metrics, patch, pods, scale, verbs};
 use crate::sim::api::{Api, Part, Status};
 use crate::sim::context::Cx;
 use crate::sim::machines::Machines;
@@ -60,6 +60,11 @@ fn route(
         Some(Err(status)) => return refused(&status),
         Some(Ok(call)) => call,
     };
+    if metrics::is_meant(&call) {
+        let reply = metrics::answer(cx.api, cx.metrics, &call, request.method());
+        let reply = reply.unwrap_or_else(|status| answer::failure(&status, &call.subject()));
+        return Served::Response(reply);
+    }
     let watches_too = call.query.flag("watch") && call.subresource.is_none();
     if request.method() == Method::GET && watches_too {
         return match watches.open(cx, &call) {

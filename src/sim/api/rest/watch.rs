@@ -296,7 +296,10 @@ fn object_bytes(
     if let Some(bytes) = cache.get(&key) {
         return bytes.clone();
     }
-    let bytes = Bytes::from(to_bytes(&object_json(api, object, version)));
+    let is_stored_version = api.registry.resource(object.kind()).version == **version;
+    let direct = if is_stored_version { object.to_vec() } else { None };
+    let bytes = direct.unwrap_or_else(|| to_bytes(&object_json(api, object, version)));
+    let bytes = Bytes::from(bytes);
     cache.insert(key, bytes.clone());
     if cache.len() > CACHE_MAX {
         cache.pop_first();

@@ -53,7 +53,7 @@ struct Account {
 
 impl Mysql {
     /// The official mysql image, version 8.
-    pub(in crate::sim::apps) fn mysql() -> Self {
+    pub(in crate::sim::apps) fn official() -> Self {
         Mysql::new("MySQL", &["MYSQL_"], "mysqld", 380 << 20)
     }
 
@@ -80,14 +80,13 @@ impl Mysql {
     }
 
     fn setting<'a>(&self, cx: &'a AppCx<'_>, name: &str) -> Option<&'a str> {
-        let found = self.prefixes.iter().find_map(|prefix| {
+        self.prefixes.iter().find_map(|prefix| {
             let env = cx.start.env.iter();
             let (_, value) = env
                 .rev()
                 .find(|(key, value)| key.strip_prefix(prefix) == Some(name) && !value.is_empty())?;
             Some(value.as_str())
-        });
-        found
+        })
     }
 
     /// What the entrypoint refuses a first start for.
@@ -298,7 +297,7 @@ mod tests {
     #[test]
     fn a_first_start_needs_a_root_password() {
         let mut bench = Bench::new("mysql");
-        let launch = bench.launch(&mut Mysql::mysql());
+        let launch = bench.launch(&mut Mysql::official());
         assert_eq!(launch.exits.map(|(_, code)| code), Some(1));
         assert!(launch.log.iter().any(|line| line.contains("MYSQL_ROOT_PASSWORD")));
     }
@@ -306,7 +305,7 @@ mod tests {
     #[test]
     fn accounts_are_checked_as_the_server_checks_them() {
         let mut bench = Bench::new("mysql").env(ENV);
-        let mut app = Mysql::mysql();
+        let mut app = Mysql::official();
         let first = bench.launch(&mut app).listens[0].1;
         assert!(first >= FIRST_START.0);
         assert_eq!(ask(&mut bench, &mut app, &["u", "x", "blog", "view", ""])[1], "1045");
@@ -318,19 +317,19 @@ mod tests {
     #[test]
     fn rows_survive_in_the_files_and_nowhere_else() {
         let mut bench = Bench::new("mysql").env(ENV);
-        let mut app = Mysql::mysql();
+        let mut app = Mysql::official();
         bench.launch(&mut app);
         let install = ["u", "p", "blog", "install", "http://b", "Blog", "admin", "pw", "a@b.c"];
         assert_eq!(ask(&mut bench, &mut app, &install)[0], "O");
         let post = ["u", "p", "blog", "post", "Title", "Text", "1", "2026-01-01T00:00:00"];
         let id = ask(&mut bench, &mut app, &post)[1].clone();
-        let mut again = Mysql::mysql();
+        let mut again = Mysql::official();
         let second = bench.launch(&mut again).listens[0].1;
         assert!(second <= START.1, "existing data is not initialised again");
         let found = ask(&mut bench, &mut again, &["u", "p", "blog", "get", &id]);
         assert_eq!(found[3], "Title");
         bench.disk.0.clear();
-        let mut empty = Mysql::mysql();
+        let mut empty = Mysql::official();
         bench.launch(&mut empty);
         assert_eq!(ask(&mut bench, &mut empty, &["u", "p", "blog", "get", &id])[1], "1146");
     }

@@ -26,7 +26,7 @@ impl Db {
             ("MYSQL_USER", "wp"),
             ("MYSQL_PASSWORD", "secret"),
         ]);
-        let mut app = Mysql::mysql();
+        let mut app = Mysql::official();
         bench.launch(&mut app);
         Db { bench, app, is_up: true }
     }

@@ -3,6 +3,8 @@
 mod calculator;
 mod limits;
 mod proposal;
+#[cfg(test)]
+mod scenario;
 mod status;
 mod target;
 #[cfg(test)]

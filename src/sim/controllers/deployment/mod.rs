@@ -17,3 +17,4 @@ mod template;
 mod tests;
 
 pub use controller::DeploymentController;
+pub(super) use template::hash_bytes;

@@ -12,7 +12,6 @@ fn service(port: serde_json::Value) -> serde_json::Value {
     json!({
         "metadata": {"name": "web", "namespace": SPACE},
         "spec": {
-            "clusterIP": "10.96.0.10",
             "selector": {"app": "web"},
             "ports": [{"name": "http", "port": 80, "targetPort": port, "protocol": "TCP"}],
         },
@@ -36,7 +35,7 @@ fn pod(world: &mut World, name: &str) {
 }
 
 fn slices(world: &mut World) -> Vec<Arc<EndpointSlice>> {
-    world.api().list::<EndpointSlice>().map(Arc::clone).collect()
+    world.api().stored().list_in::<EndpointSlice>(SPACE).map(Arc::clone).collect()
 }
 
 fn endpoints(world: &mut World) -> Vec<Endpoint> {

@@ -14,3 +14,4 @@ mod tests;
 mod victims;
 
 pub use controller::ReplicaSetController;
+pub(super) use manage::pod_from_template;

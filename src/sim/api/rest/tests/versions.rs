@@ -86,6 +86,32 @@ fn discovery_lists_what_the_minor_serves() {
     assert_eq!(Server::newest().get("/api").1["versions"], json!(["v1"]));
 }
 
+#[test]
+fn metrics_are_read_only_and_absent_until_measured() {
+    let mut server = Server::newest();
+    let pods = "/apis/metrics.k8s.io/v1beta1/namespaces/default/pods";
+    let (code, list) = server.get(pods);
+    assert_eq!((code, &list["kind"], &list["items"]), (200, &json!("PodMetricsList"), &json!([])));
+    let (code, missing) = server.get(&format!("{pods}/web"));
+    assert_eq!(code, 404);
+    assert_eq!(missing["message"], "podmetrics.metrics.k8s.io \"default/web\" not found");
+    assert_eq!(server.call("POST", pods, &json!({})).0, 405);
+}
+
+#[test]
+fn metrics_of_a_running_pod_appear() {
+    let mut server = Server::newest();
+    server.create(DEPLOYMENTS, &deployment(1, "wordpress:6"));
+    server.wait_millis(120_000);
+    let uri = "/apis/metrics.k8s.io/v1beta1/namespaces/default/pods?labelSelector=app%3Dweb";
+    let (code, list) = server.get(uri);
+    assert_eq!(code, 200);
+    let items = list["items"].as_array().expect("items");
+    assert_eq!(items.len(), 1, "{list}");
+    assert_eq!(items[0]["metadata"]["labels"]["app"], "web");
+    assert!(items[0]["containers"][0]["usage"]["memory"].is_string());
+}
+
 fn definition() -> Value {
     json!({
         "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",

@@ -1,6 +1,9 @@
 //! Watches: initial state, selectors, order, bookmarks, time-outs, lost history.
 
+use k8s_openapi::api::core::v1::ConfigMap;
+
 use super::*;
+use crate::sim::api::Part;
 
 #[test]
 fn a_watch_starts_with_the_state_and_follows_with_a_lag() {
@@ -56,8 +59,11 @@ fn history_that_is_gone_is_an_error_event_and_the_end() {
     let mut server = Server::newest();
     server.config_map("settings", &json!({}), &json!({}));
     for n in 0..20_010 {
-        let patch = json!({"data": {"n": n.to_string()}});
-        assert_eq!(server.call_as("PATCH", MAP, MERGE, &patch).0, 200);
+        let change = |map: &mut ConfigMap| {
+            map.data.get_or_insert_default().insert("n".into(), n.to_string());
+        };
+        let patched = server.world.api().patch(Part::Main, "default", "settings", change);
+        assert!(patched.is_ok_and(|map| map.is_some()));
     }
     let id = server.watch(&format!("{MAPS}?watch=1&resourceVersion=2"));
     let (lines, has_ended) = server.lines(id);

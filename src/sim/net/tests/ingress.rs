@@ -1,0 +1,191 @@
+//! The ingress controller: sync lag, redirect, certificates, retries, its own error pages.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::networking::v1::Ingress;
+use serde_json::{Value, json};
+
+use super::rig::{Rig, TestPod, met, status};
+use crate::base::{millis, secs};
+use crate::sim::net::{CallResult, ClientCall, HopState};
+
+const KEY: &str = "-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----\n";
+
+fn ingress(annotations: Value, tls: Value) -> Value {
+    json!({
+        "metadata": {"name": "web", "namespace": "web", "annotations": annotations},
+        "spec": {
+            "tls": tls,
+            "rules": [{"host": "shop.test", "http": {"paths": [{
+                "path": "/", "pathType": "Prefix",
+                "backend": {"service": {"name": "web", "port": {"number": 80}}},
+            }]}}],
+        },
+    })
+}
+
+/// A cluster with an Ingress in front of `n` nginx pods.
+fn rig(n: usize, ingress: Value) -> (Rig, Vec<TestPod>) {
+    let mut rig = Rig::new("1.37");
+    rig.service(json!({}));
+    let names = ["a", "b", "c"];
+    let pods = (0..n).map(|idx| rig.pod(names[idx], "nginx", idx % 2)).collect();
+    rig.run(secs(5));
+    rig.create::<Ingress>(ingress);
+    rig.run(secs(10));
+    (rig, pods)
+}
+
+fn https(rig: &Rig, host: &str) -> ClientCall {
+    let mut call = rig.call_to(0, 443, "/");
+    call.tls = Some(host.to_owned());
+    call
+}
+
+fn header(result: &CallResult, name: &str) -> Option<String> {
+    let CallResult::Response { response, .. } = result else {
+        return None;
+    };
+    response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+}
+
+#[test]
+fn a_new_ingress_is_404_then_503_then_serves() {
+    let mut rig = Rig::new("1.37");
+    rig.service(json!({}));
+    rig.pod("a", "nginx", 0);
+    rig.run(secs(5));
+    assert_eq!(status(&rig.get(0, 80)), Ok(404));
+    rig.create::<Ingress>(ingress(json!({}), json!([])));
+    let mut seen: Vec<u16> = Vec::new();
+    for _ in 0..80 {
+        let status = status(&rig.get(0, 80)).expect("a response");
+        if seen.last() != Some(&status) {
+            seen.push(status);
+        }
+        rig.run(millis(100));
+    }
+    assert_eq!(seen, [404, 503, 200]);
+    assert!(rig.facts.iter().any(|f| f.kind == crate::sim::fact::FactKind::IngressSynced));
+}
+
+#[test]
+fn peers_take_turns_and_the_program_sees_who_asked() {
+    let (mut rig, _) = rig(3, ingress(json!({}), json!([])));
+    let mut met_by: BTreeMap<String, usize> = BTreeMap::new();
+    for _ in 0..9 {
+        let result = rig.get(0, 80);
+        assert_eq!(status(&result), Ok(200));
+        *met_by.entry(met(&result).expect("a pod").0.to_owned()).or_default() += 1;
+    }
+    assert!(met_by.values().all(|n| *n == 3), "{met_by:?}");
+    let log = rig.machines.logs("a", "c", false).expect("output");
+    assert!(log[0].starts_with("172.18.0.1 "), "{log:?}");
+}
+
+#[test]
+fn plain_requests_are_redirected_once_the_host_has_tls_even_without_its_secret() {
+    let tls = json!([{"hosts": ["shop.test"], "secretName": "missing"}]);
+    let (mut rig, _) = rig(1, ingress(json!({}), tls));
+    let call = rig.call_to(0, 80, "/a/b?c=d");
+    let plain = rig.send(call);
+    assert_eq!(status(&plain), Ok(308));
+    assert_eq!(header(&plain, "location").as_deref(), Some("https://shop.test/a/b?c=d"));
+    let call = https(&rig, "shop.test");
+    let secure = rig.send(call);
+    assert_eq!(status(&secure), Ok(200));
+    assert!(header(&secure, "strict-transport-security").is_some());
+    let CallResult::Response { tls: Some(tls), .. } = secure else { panic!("no TLS facts") };
+    assert!(tls.fallback && tls.chain.len() == 1);
+}
+
+#[test]
+fn the_secrets_certificate_is_presented_for_the_host_it_covers() {
+    let pem = include_str!("../ingress/fallback.pem");
+    let tls = json!([{"hosts": ["ingress.local", "shop.test"], "secretName": "cert"}]);
+    let mut value = ingress(json!({}), tls);
+    let mut rule = value["spec"]["rules"][0].clone();
+    rule["host"] = "ingress.local".into();
+    value["spec"]["rules"].as_array_mut().expect("rules").push(rule);
+    let (mut rig, _) = rig(1, value);
+    rig.create::<Secret>(json!({
+        "metadata": {"name": "cert", "namespace": "web"}, "type": "kubernetes.io/tls",
+        "data": {"tls.crt": STANDARD.encode(pem), "tls.key": STANDARD.encode(KEY)},
+    }));
+    rig.run(secs(5));
+    for (host, fallback) in [("ingress.local", false), ("shop.test", true), ("other.test", true)] {
+        let call = https(&rig, host);
+        let CallResult::Response { tls: Some(tls), .. } = rig.send(call) else {
+            panic!("no TLS facts")
+        };
+        assert_eq!(tls.fallback, fallback, "{host}");
+    }
+}
+
+#[test]
+fn a_refused_connection_is_tried_elsewhere_whatever_the_method() {
+    let (mut rig, pods) = rig(2, ingress(json!({}), json!([])));
+    rig.terminate(&pods[0]);
+    rig.run(millis(100));
+    for _ in 0..4 {
+        let mut call = rig.call_to(0, 80, "/");
+        *call.request.method_mut() = http::Method::POST;
+        let result = rig.send(call);
+        assert_eq!((status(&result), met(&result)), (Ok(200), Some(("b", HopState::Serving))));
+    }
+}
+
+#[test]
+fn the_only_peer_gone_is_502_and_no_peer_is_503() {
+    let (mut rig, pods) = rig(1, ingress(json!({}), json!([])));
+    rig.terminate(&pods[0]);
+    rig.run(millis(100));
+    let result = rig.get(0, 80);
+    assert_eq!(status(&result), Ok(502));
+    assert_eq!(met(&result), Some(("a", HopState::Terminating)));
+    rig.mark("a", true, true);
+    rig.run(secs(5));
+    assert_eq!(status(&rig.get(0, 80)), Ok(503));
+}
+
+#[test]
+fn a_lost_peer_costs_a_connect_timeout_and_then_the_next_serves() {
+    let (mut rig, pods) = rig(2, ingress(json!({}), json!([])));
+    let node = pods[0].node.clone();
+    rig.with(|net, machines, cx| {
+        machines.power_off(&node, cx);
+        net.node_lost(&node, cx);
+    });
+    let mut waited = 0;
+    for _ in 0..2 {
+        let before = rig.now;
+        let result = rig.get(0, 80);
+        assert_eq!(met(&result), Some(("b", HopState::Serving)));
+        waited += usize::from(rig.now.since(before) >= secs(5));
+    }
+    // A retry takes a turn too: the next request may meet the lost peer first again.
+    assert!(waited >= 1);
+}
+
+#[test]
+fn a_large_body_is_413_unless_the_annotation_allows_it() {
+    let limit = "nginx.ingress.kubernetes.io/proxy-body-size";
+    for (annotations, expected) in [(json!({}), 413), (json!({limit: "8m"}), 200)] {
+        let (mut rig, _) = rig(1, ingress(annotations, json!([])));
+        let mut call = rig.call_to(0, 80, "/");
+        *call.request.body_mut() = Bytes::from(vec![0; 2 << 20]);
+        assert_eq!(status(&rig.send(call)), Ok(expected));
+    }
+}
+
+#[test]
+fn another_controllers_ingress_is_left_alone() {
+    let mut value = ingress(json!({}), json!([]));
+    value["spec"]["ingressClassName"] = "traefik".into();
+    let (mut rig, _) = rig(1, value);
+    assert_eq!(status(&rig.get(0, 80)), Ok(404));
+}
