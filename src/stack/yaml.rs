@@ -328,7 +328,7 @@ mod tests {
         let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
         for n in 1..12 {
             let each = format!("*a{}", n - 1);
-            let list = vec![each.as_str(); 9].join(", ");
+            let list = [each.as_str(); 9].join(", ");
             text.push_str(&format!("a{n}: &a{n} [{list}]\n"));
         }
         assert!(documents(&text).1.is_some_and(|error| error.message.contains("values")));
