@@ -2,7 +2,7 @@
 //! Owns: `Stack`, the YAML reader, apply order, the field manager `seatrial`.
 //! Imports: base, k8s, wait. Never: engine, sim, suite, a template language.
 //! Time and errors: reading is synchronous and lists every problem; only 409, 429 and 5xx are retried.
-//! Source: sigs.k8s.io/yaml, server-side apply. Proof: tests/bad_input.rs, tests/fuzz_loader.rs.
+//! Source: sigs.k8s.io/yaml, server-side apply. Proof: tests/bad_input.rs, tests/fuzz.rs.
 
 mod apply;
 mod check;
@@ -35,12 +35,30 @@ impl Stack {
     /// Class usage: everything that is wrong with it, a line each.
     pub fn load(path: &Path, profile: &Profile) -> Result<Stack, Error> {
         let mut problems = problem::Problems::default();
-        let files = read::files(path)?;
-        let mut objects = Vec::new();
-        for file in &files {
-            objects.extend(read::objects(file, &mut problems));
+        let mut written = Vec::new();
+        for file in &read::files(path)? {
+            written.extend(read::objects(file, &mut problems));
         }
-        let mut objects = check::all(objects, *profile, &mut problems);
+        Stack::checked(path, written, profile, problems)
+    }
+
+    /// Reads `text` as if it were the file called `name`.
+    ///
+    /// # Errors
+    /// As `load`.
+    pub fn load_text(name: &str, text: &str, profile: &Profile) -> Result<Stack, Error> {
+        let mut problems = problem::Problems::default();
+        let written = read::text_objects(Path::new(name), text, &mut problems);
+        Stack::checked(Path::new(name), written, profile, problems)
+    }
+
+    fn checked(
+        path: &Path,
+        written: Vec<read::Written>,
+        profile: &Profile,
+        mut problems: problem::Problems,
+    ) -> Result<Stack, Error> {
+        let mut objects = check::all(written, *profile, &mut problems);
         problems.into_result()?;
         if objects.is_empty() {
             return Err(Error::usage(format!("{}: no objects in it", path.display())));

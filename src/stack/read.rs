@@ -46,14 +46,18 @@ pub(super) fn files(path: &Path) -> Result<Vec<PathBuf>, Error> {
 
 /// The objects in `file`; what is no YAML or no object becomes a problem.
 pub(super) fn objects(file: &Path, problems: &mut Problems) -> Vec<Written> {
-    let text = match text(file) {
-        Ok(text) => text,
+    match text(file) {
+        Ok(text) => text_objects(file, &text, problems),
         Err(message) => {
             problems.add(file, 1, &message);
-            return Vec::new();
+            Vec::new()
         }
-    };
-    let (documents, error) = yaml::documents(text.strip_prefix('\u{feff}').unwrap_or(&text));
+    }
+}
+
+/// The objects in `text`, the content of `file`.
+pub(super) fn text_objects(file: &Path, text: &str, problems: &mut Problems) -> Vec<Written> {
+    let (documents, error) = yaml::documents(text.strip_prefix('\u{feff}').unwrap_or(text));
     if let Some(error) = error {
         problems.add(file, error.line, &error.message);
     }
