@@ -167,6 +167,11 @@ impl World {
         std::mem::take(&mut self.outputs)
     }
 
+    /// Commands of hooks and probes that the program models did not understand so far.
+    pub fn unmodelled_commands(&self) -> Vec<String> {
+        self.machines.unmodelled_commands().iter().cloned().collect()
+    }
+
     /// The lifecycle facts since the last call.
     pub fn take_facts(&mut self) -> Vec<Fact> {
         std::mem::take(&mut self.facts)
