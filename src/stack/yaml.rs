@@ -317,9 +317,9 @@ mod tests {
 
     #[test]
     fn aliases_and_merge_keys() {
-        let node = one("base: &b {a: 1, b: 2}\np:\n  <<: *b\n  b: 3\nq: *b\n");
+        let node = one("base: &b {a: 1, b: 2}\nx:\n  <<: *b\n  b: 3\nz: *b\n");
         let wanted =
-            json!({"base": {"a": 1, "b": 2}, "p": {"a": 1, "b": 3}, "q": {"a": 1, "b": 2}});
+            json!({"base": {"a": 1, "b": 2}, "x": {"a": 1, "b": 3}, "z": {"a": 1, "b": 2}});
         assert_eq!(node.to_json(), wanted);
     }
 
