@@ -24,7 +24,7 @@ use super::volumes::Volumes;
 #[derive(Debug)]
 pub enum Output {
     /// A data-plane call has its result.
-    CallDone(CallId, CallResult),
+    CallDone(CallId, Box<CallResult>),
     /// A line for an open watch.
     WatchLine(u64, Bytes),
     /// An open watch has ended.
@@ -167,6 +167,11 @@ impl World {
         std::mem::take(&mut self.outputs)
     }
 
+    /// Commands of hooks and probes that the program models did not understand so far.
+    pub fn unmodelled_commands(&self) -> Vec<String> {
+        self.machines.unmodelled_commands().iter().cloned().collect()
+    }
+
     /// The lifecycle facts since the last call.
     pub fn take_facts(&mut self) -> Vec<Fact> {
         std::mem::take(&mut self.facts)
@@ -266,7 +271,7 @@ impl World {
         }
         self.watches.take_lines(&mut self.outputs);
         for (id, result) in self.net.take_results() {
-            self.outputs.push(Output::CallDone(id, result));
+            self.outputs.push(Output::CallDone(id, Box::new(result)));
         }
     }
 }

@@ -256,3 +256,95 @@ pub(super) fn covers(entry: Option<&str>, host: &str) -> bool {
         None => entry.eq_ignore_ascii_case(host),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn objects(values: &[Value]) -> Vec<(ObjectRef, &Value)> {
+        let reference = |value: &Value| {
+            let field = |pointer| text(value, pointer).unwrap_or_default();
+            ObjectRef::new(field("/kind"), "shop", field("/metadata/name"))
+        };
+        values.iter().map(|value| (reference(value), value)).collect()
+    }
+
+    fn workload(kind: &str, name: &str, image: &str, env: &str) -> Value {
+        json!({
+            "kind": kind, "metadata": {"name": name},
+            "spec": {
+                "replicas": 3,
+                "selector": {"matchLabels": {"app": name}},
+                "template": {
+                    "metadata": {"labels": {"app": name}},
+                    "spec": {"containers": [
+                        {"name": "main", "image": image, "env": [{"name": "DB", "value": env}]}
+                    ]},
+                },
+            },
+        })
+    }
+
+    fn service(name: &str, app: &str, kind: &str) -> Value {
+        json!({
+            "kind": "Service", "metadata": {"name": name},
+            "spec": {"type": kind, "selector": {"app": app}, "ports": [{"port": 80}]},
+        })
+    }
+
+    #[test]
+    fn the_front_is_behind_the_ingress_and_the_database_behind_its_service() {
+        let ingress = json!({
+            "kind": "Ingress", "metadata": {"name": "shop"},
+            "spec": {
+                "tls": [{"hosts": ["*.example.com"], "secretName": "tls"}],
+                "rules": [{"host": "shop.example.com", "http": {"paths": [
+                    {"path": "/", "backend": {"service": {"name": "front", "port": {"number": 80}}}}
+                ]}}],
+            },
+        });
+        let autoscaler = json!({
+            "kind": "HorizontalPodAutoscaler", "metadata": {"name": "web"},
+            "spec": {
+                "scaleTargetRef": {"kind": "Deployment", "name": "web"},
+                "minReplicas": 4, "maxReplicas": 9,
+            },
+        });
+        let values = [
+            service("metrics", "db", "NodePort"),
+            service("front", "web", "ClusterIP"),
+            service("store", "db", "ClusterIP"),
+            workload("Deployment", "web", "docker.io/library/wordpress:6@sha256:0", "store:3306"),
+            workload("StatefulSet", "db", "mysql:8", ""),
+            autoscaler,
+            ingress,
+        ];
+        let target = discover(&objects(&values)).expect("a front");
+        assert_eq!(
+            (target.front.service.as_str(), target.front.workload.name.as_str()),
+            ("front", "web")
+        );
+        assert_eq!(target.front.program, Program::WordPress);
+        assert_eq!(target.front.workload.surge, Some((1, 0)));
+        assert_eq!(target.database.as_ref().map(|db| db.name.as_str()), Some("db"));
+        assert_eq!(target.wish(), 4);
+        let [host] = &target.hosts[..] else { panic!("one host") };
+        assert_eq!((host.host.as_str(), host.secret.as_deref()), ("shop.example.com", Some("tls")));
+    }
+
+    #[test]
+    fn a_stack_nobody_can_reach_says_so() {
+        let values = [service("front", "web", "ClusterIP"), workload("Deployment", "web", "x", "")];
+        let missing = discover(&objects(&values)).expect_err("no way in");
+        assert!(missing.contains("no front door"), "{missing}");
+    }
+
+    #[test]
+    fn hosts_are_found_in_addresses_and_urls() {
+        assert_eq!(host_of("mysql://user:pw@db.shop.svc:3306/name"), "db.shop.svc");
+        assert_eq!(host_of("db:3306"), "db");
+        assert_eq!(host_of("plain"), "plain");
+    }
+}

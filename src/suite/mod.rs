@@ -16,6 +16,8 @@ mod setup;
 mod sim;
 mod stop;
 mod target;
+#[cfg(test)]
+mod tests;
 mod traffic;
 mod trial;
 mod wordpress;

@@ -1,11 +1,14 @@
 //! A trial on the simulator: a cluster and a runtime of its own, and what the model lacks.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use crate::base::Error;
-use crate::engine::sim::{self, ClusterSpec, has_model};
+use crate::engine::Engine;
+use crate::engine::sim::{self, ClusterSpec, SimEngine, has_model};
+use crate::stack::UnmodelledField;
 
 use super::run::{Job, Judged, RunRequest, judge};
 use super::scenario::{Aspect, Scenario};
@@ -19,11 +22,24 @@ const N_WORKERS: usize = 3;
 /// # Errors
 /// The runtime could not be built.
 pub(super) fn run_trial(request: &RunRequest, job: &Job<'_>) -> Result<Judged, Error> {
-    if let Some(unknown) = lacking(request, job.scenario) {
+    let lacks = without_model(request, job.scenario);
+    if let Some(unknown) = lacks.or_else(|| unmodelled_fields(request, job.scenario)) {
         return Ok(Judged::without_cluster(unknown));
     }
     let spec = cluster_spec(request);
-    let run = sim::run(&spec, job.seed, async |engine| judge(request, job, engine).await)?;
+    let run = sim::run(&spec, job.seed, async |engine: Arc<SimEngine>| {
+        let judged = judge(request, job, Arc::clone(&engine) as Arc<dyn Engine>).await;
+        let commands = engine.unmodelled_commands();
+        if commands.is_empty() || !job.scenario.aspects.contains(&Aspect::Lifecycle) {
+            return judged;
+        }
+        Judged::without_cluster(format!(
+            "the simulator does not understand what a hook or probe runs: {}\nit saw: {}: {}",
+            commands.join("; "),
+            judged.verdict,
+            judged.message
+        ))
+    })?;
     let virtual_ms = u64::try_from(run.virtual_time.as_millis()).unwrap_or(u64::MAX);
     Ok(Judged { virtual_ms, trace_hash: Some(run.trace_hash), ..run.value })
 }
@@ -52,8 +68,25 @@ fn images_of(pod: &Value) -> Vec<String> {
         .collect()
 }
 
-/// What the model lacks for `scenario`, as a message.
-fn lacking(request: &RunRequest, scenario: &Scenario) -> Option<String> {
+/// The fields of the stack that matter to `scenario` and that the simulator does not act on.
+fn unmodelled_fields(request: &RunRequest, scenario: &Scenario) -> Option<String> {
+    let matters = |field: &UnmodelledField| {
+        scenario.aspects.iter().any(|aspect| field.aspects.contains(&aspect.as_str()))
+    };
+    let fields: Vec<_> = request.stack.unmodelled().into_iter().filter(matters).collect();
+    let lines = fields.iter().map(|field| {
+        let path = if field.path.is_empty() { "the whole kind" } else { &field.path };
+        let at = format!("{}:{}", field.location.file.display(), field.location.line);
+        format!("{at}: {path} of {} ({})", field.object, field.aspects.join(", "))
+    });
+    let lines: Vec<_> = lines.collect();
+    (!lines.is_empty()).then(|| {
+        format!("the simulator does not act on what this depends on:\n{}", lines.join("\n"))
+    })
+}
+
+/// The programs that `scenario` needs and that have no model, as a message.
+fn without_model(request: &RunRequest, scenario: &Scenario) -> Option<String> {
     let target = request.target().ok()?;
     if !scenario.aspects.contains(&Aspect::Traffic) && !is_probed(request, &target) {
         return None;

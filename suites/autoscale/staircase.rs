@@ -13,10 +13,10 @@ use crate::suite::{Autoscaler, Lane, Stop, Trial};
 use crate::wait::{self, HPA_REACTION, Observer, Scope};
 
 /// Pages a second, one step after the other; the last goes on.
-const RATES: [f64; 6] = [4.0, 8.0, 14.0, 22.0, 32.0, 44.0];
+const RATES: [f64; 6] = [4.0, 8.0, 14.0, 20.0, 32.0, 44.0];
 /// Length of a step: a scrape and a sync, so that the autoscaler sees a step before the next one
 /// overruns the replicas there are.
-const STEP: Duration = secs(30);
+const STEP: Duration = secs(25);
 
 /// The autoscaler of the front.
 ///

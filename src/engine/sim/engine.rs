@@ -47,6 +47,11 @@ impl SimEngine {
         self.bridge.act(look)
     }
 
+    /// Commands of hooks and probes that the model did not understand so far.
+    pub fn unmodelled_commands(&self) -> Vec<String> {
+        self.bridge.act(|world| world.unmodelled_commands())
+    }
+
     fn known_node(&self, node: &str) -> Result<(), Error> {
         if self.nodes.iter().any(|known| known == node) {
             return Ok(());

@@ -1,0 +1,167 @@
+//! The runner and its phases, on the simulator, with stories made for the purpose.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use crate::base::{millis, secs};
+use crate::engine::sim::GenericApp;
+use crate::k8s::Profile;
+use crate::observe::{RunOutcome, Verdict};
+use crate::stack::Stack;
+
+use super::*;
+
+/// A front of two replicas of an image without a built-in model.
+const PLAIN: &str = r"
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: default}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers:
+      - name: web
+        image: example.com/team/web:1
+        readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 2}
+        lifecycle: {preStop: {exec: {command: [sleep, '10']}}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: default}
+spec:
+  type: NodePort
+  selector: {app: web}
+  ports: [{port: 80, targetPort: 8080}]
+";
+
+static LOG: Mutex<Vec<&str>> = Mutex::new(Vec::new());
+
+fn note(what: &'static str) {
+    LOG.lock().expect("no test panics with the lock").push(what);
+}
+
+const fn story(name: &'static str, run: Claim) -> Scenario {
+    let (claim, needs, aspects) = ("a test", &[] as &[_], &[] as &[_]);
+    Scenario { name, claim, needs, aspects, start: Start::Empty, prepare: None, run }
+}
+
+static STORIES: &[Scenario] = &[
+    story("panics", |_| Box::pin(async { panic!("on purpose") })),
+    story("hangs", |trial| {
+        Box::pin(async {
+            trial.enter(Phase::Act);
+            std::future::pending().await
+        })
+    }),
+    story("tidies_up", |trial| {
+        Box::pin(async {
+            trial.defer(async {
+                note("first");
+                Ok(())
+            });
+            trial.defer(async {
+                note("second");
+                Ok(())
+            });
+            Err(Stop::failed("a", "b"))
+        })
+    }),
+    story("takes_back_in_vain", |trial| {
+        Box::pin(async {
+            trial.defer(async { Err(Stop::errored("it is stuck")) });
+            Ok("fine".to_owned())
+        })
+    }),
+];
+static SUITES: &[Suite] = &[Suite { name: "stories", charter: "tests", scenarios: STORIES }];
+
+fn request(yaml: &str, suites: &'static [Suite], selection: &[&str]) -> RunRequest {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("stack.yaml"), yaml).expect("a file");
+    let stack = Stack::load(Path::new(folder.path()), &Profile::NEWEST);
+    RunRequest {
+        engine: EngineChoice::Sim,
+        engine_reason: "a test".into(),
+        profile: Profile::NEWEST,
+        manifests: "stack.yaml".into(),
+        stack: Arc::new(stack.unwrap_or_else(|error| panic!("{error}"))),
+        suites,
+        selection: selection.iter().map(|name| (*name).to_owned()).collect(),
+        seed: 1,
+        n_seeds: 1,
+        jobs: 2,
+        apps: Vec::new(),
+    }
+}
+
+fn plain_app() -> GenericApp {
+    GenericApp {
+        image: "example.com/team/web".into(),
+        port: 8080,
+        start: secs(1),
+        cpu_per_request: millis(1),
+        memory_bytes: 32 << 20,
+        statuses: Default::default(),
+        drains: true,
+    }
+}
+
+fn verdicts(run: &RunOutcome) -> Vec<(String, Verdict)> {
+    run.scenarios.iter().map(|s| (s.full_name(), s.verdict)).collect()
+}
+
+#[test]
+fn a_story_that_panics_or_hangs_ends_only_itself() {
+    let mut order = Vec::new();
+    let mut request = request(PLAIN, SUITES, &[]);
+    request.apps.push(plain_app());
+    let outcome = run(&request, &mut |s| order.push(s.scenario)).expect("it runs");
+    assert_eq!(order, ["panics", "hangs", "tidies_up", "takes_back_in_vain"]);
+    let [panics, hangs, tidies_up, in_vain] = &outcome.scenarios[..] else { panic!("four") };
+    assert_eq!(panics.verdict, Verdict::Errored);
+    assert!(panics.message.contains("on purpose"), "{}", panics.message);
+    assert_eq!(hangs.verdict, Verdict::Errored);
+    assert!(hangs.message.starts_with("the act phase took longer"), "{}", hangs.message);
+    assert_eq!(tidies_up.verdict, Verdict::Failed);
+    assert_eq!(*LOG.lock().expect("free"), ["second", "first"]);
+    assert_eq!(in_vain.verdict, Verdict::Errored);
+    assert!(in_vain.message.contains("cleanup failed: it is stuck"), "{}", in_vain.message);
+}
+
+#[test]
+fn a_program_without_a_model_is_unknown_and_the_message_says_what_to_write() {
+    let request = request(PLAIN, crate::suites::all(), &["readiness::gate", "https::redirect"]);
+    let outcome = run(&request, &mut |_| {}).expect("it runs");
+    assert!(verdicts(&outcome).iter().all(|(_, verdict)| *verdict == Verdict::Unknown));
+    let message = &outcome.scenarios[0].message;
+    assert!(message.contains("[[app]]\nimage = \"example.com/team/web\"\n"), "{message}");
+}
+
+#[test]
+fn a_configured_program_is_proved_like_any_other() {
+    let wanted = ["readiness::gate", "rollout", "persistence::uploads"];
+    let mut request = request(PLAIN, crate::suites::all(), &wanted);
+    request.apps.push(plain_app());
+    let outcome = run(&request, &mut |_| {}).expect("it runs");
+    for scenario in &outcome.scenarios {
+        let wanted =
+            if scenario.suite == "persistence" { Verdict::Ignored } else { Verdict::Passed };
+        assert_eq!(scenario.verdict, wanted, "{}: {}", scenario.full_name(), scenario.message);
+    }
+}
+
+#[test]
+fn a_field_the_simulator_does_not_act_on_is_named_with_its_line() {
+    let yaml = PLAIN.replace("    spec:\n", "    spec:\n      schedulerName: other\n");
+    let mut request = request(&yaml, crate::suites::all(), &["spread::distinct_nodes", "https"]);
+    request.apps.push(plain_app());
+    let outcome = run(&request, &mut |_| {}).expect("it runs");
+    let [spread, https, ..] = &outcome.scenarios[..] else { panic!("several") };
+    assert_eq!(spread.verdict, Verdict::Unknown, "{}", spread.message);
+    let line = "stack.yaml:11: spec.template.spec.schedulerName of Deployment default/web";
+    assert!(spread.message.contains(line), "{}", spread.message);
+    assert_eq!(https.verdict, Verdict::Failed, "{}", https.message);
+}
