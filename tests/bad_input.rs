@@ -70,7 +70,7 @@ fn an_absent_path_is_named() {
 }
 
 #[test]
-fn the_stacks_of_this_repository_are_accepted() {
+fn the_stacks_of_this_repository_are_accepted_and_modelled() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests");
     let mut stacks = vec![root.join("wordpress")];
     let stages = fs::read_dir(root.join("stages")).expect("stages");
@@ -79,6 +79,7 @@ fn the_stacks_of_this_repository_are_accepted() {
         let loaded = Stack::load(stack, &Profile::NEWEST);
         let loaded = loaded.unwrap_or_else(|error| panic!("{}: {error}", stack.display()));
         assert!(!loaded.objects().is_empty());
+        assert_eq!(loaded.unmodelled(), [], "{}", stack.display());
     }
 }
 

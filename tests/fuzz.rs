@@ -272,7 +272,8 @@ proptest! {
         let objects = OBJECTS.with(Clone::clone);
         let (_, collection, item, value) = pick.get(&objects).clone();
         let mut world = World::new(&ClusterSpec::new(Profile::NEWEST, 1), 1);
-        send(&mut world, "POST", &collection, "application/json", &value);
+        let created = send(&mut world, "POST", &collection, "application/json", &value);
+        prop_assert_eq!(created, 201, "{}", collection);
         for (method, on_item, subresource, query, content_type, changes) in requests {
             let mut body = value.clone();
             for (at, with) in changes {

@@ -142,7 +142,7 @@ pub struct RunOutcome {
     pub n_seeds: u64,
     /// The stack's folder or file, as given.
     pub manifests: String,
-    /// The trials, in declaration order of their scenarios, seed by seed.
+    /// The trials, in declaration order of their scenarios, each with its seeds in turn.
     pub scenarios: Vec<ScenarioOutcome>,
     /// Real time of the run, in milliseconds.
     pub wall_ms: u64,

@@ -24,7 +24,7 @@ use super::volumes::Volumes;
 #[derive(Debug)]
 pub enum Output {
     /// A data-plane call has its result.
-    CallDone(CallId, CallResult),
+    CallDone(CallId, Box<CallResult>),
     /// A line for an open watch.
     WatchLine(u64, Bytes),
     /// An open watch has ended.
@@ -271,7 +271,7 @@ impl World {
         }
         self.watches.take_lines(&mut self.outputs);
         for (id, result) in self.net.take_results() {
-            self.outputs.push(Output::CallDone(id, result));
+            self.outputs.push(Output::CallDone(id, Box::new(result)));
         }
     }
 }

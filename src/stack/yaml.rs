@@ -317,9 +317,9 @@ mod tests {
 
     #[test]
     fn aliases_and_merge_keys() {
-        let node = one("base: &b {a: 1, b: 2}\nx:\n  <<: *b\n  b: 3\ny: *b\n");
+        let node = one("base: &b {a: 1, b: 2}\nx:\n  <<: *b\n  b: 3\nz: *b\n");
         let wanted =
-            json!({"base": {"a": 1, "b": 2}, "x": {"a": 1, "b": 3}, "y": {"a": 1, "b": 2}});
+            json!({"base": {"a": 1, "b": 2}, "x": {"a": 1, "b": 3}, "z": {"a": 1, "b": 2}});
         assert_eq!(node.to_json(), wanted);
     }
 
@@ -328,7 +328,7 @@ mod tests {
         let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
         for n in 1..12 {
             let each = format!("*a{}", n - 1);
-            let list = vec![each.as_str(); 9].join(", ");
+            let list = [each.as_str(); 9].join(", ");
             text.push_str(&format!("a{n}: &a{n} [{list}]\n"));
         }
         assert!(documents(&text).1.is_some_and(|error| error.message.contains("values")));

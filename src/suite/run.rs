@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
-use std::time::Instant;
 
 use serde_json::Value;
 use tokio::sync::watch;
 
+use crate::base::wall::Stopwatch;
 use crate::base::{Error, ObjectRef};
 use crate::engine::Engine;
 use crate::engine::sim::GenericApp;
@@ -133,7 +133,7 @@ pub fn run(
     request: &RunRequest,
     on_outcome: &mut dyn FnMut(&ScenarioOutcome),
 ) -> Result<RunOutcome, Error> {
-    let started = Instant::now();
+    let started = Stopwatch::start();
     let chosen = select(request.suites, &request.selection)?;
     let seeds = || (0..request.n_seeds.max(1)).map(|n| request.seed.wrapping_add(n));
     let jobs: Vec<Job<'_>> = chosen
@@ -175,17 +175,13 @@ pub fn run(
         n_seeds: request.n_seeds.max(1),
         manifests: request.manifests.clone(),
         scenarios,
-        wall_ms: elapsed_ms(started),
+        wall_ms: started.elapsed_ms(),
     })
-}
-
-fn elapsed_ms(since: Instant) -> u64 {
-    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Runs one trial; a panic in it is a bug of ours and ends only this trial.
 fn run_job(request: &RunRequest, job: &Job<'_>) -> ScenarioOutcome {
-    let started = Instant::now();
+    let started = Stopwatch::start();
     let judged = catch_unwind(AssertUnwindSafe(|| match request.engine {
         EngineChoice::Sim => sim::run_trial(request, job),
     }));
@@ -205,7 +201,7 @@ fn run_job(request: &RunRequest, job: &Job<'_>) -> ScenarioOutcome {
         message: judged.message,
         causes: judged.causes,
         requests: judged.requests,
-        wall_ms: elapsed_ms(started),
+        wall_ms: started.elapsed_ms(),
         virtual_ms: judged.virtual_ms,
         trace_hash: judged.trace_hash,
         diagnosis: judged.diagnosis,

@@ -23,10 +23,10 @@ fn a_rollout_is_complete_only_without_old_replicas() {
     let condition = deployment_rolled_out();
     let unseen = json!({"observedGeneration": 1, "replicas": 3, "updatedReplicas": 3,
         "availableReplicas": 3});
-    assert!(condition.check(&deployment(unseen)).unwrap_err().contains("not seen"));
+    assert!(condition.check(&deployment(unseen)).is_err_and(|unmet| unmet.contains("not seen")));
     let old = json!({"observedGeneration": 2, "replicas": 4, "updatedReplicas": 3,
         "availableReplicas": 4});
-    assert_eq!(condition.check(&deployment(old)).unwrap_err(), "1 old replicas are left");
+    assert_eq!(condition.check(&deployment(old)), Err("1 old replicas are left".into()));
     let done = json!({"observedGeneration": 2, "replicas": 3, "updatedReplicas": 3,
         "availableReplicas": 3});
     assert!(condition.check(&deployment(done)).is_ok());
@@ -46,6 +46,6 @@ async fn an_attempt_that_never_succeeds_tells_what_it_saw() {
     let deadline = Deadline::new(secs(5), "a test");
     let error = until_ok::<(), _>("an answer", deadline, || async { Err("silence".into()) })
         .await
-        .unwrap_err();
+        .expect_err("it never succeeds");
     assert_eq!(error.to_string(), "expected: an answer within 5 s (a test)\nseen: silence");
 }

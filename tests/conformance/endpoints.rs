@@ -128,6 +128,29 @@ async fn an_unready_pod_gets_no_request(cluster: &Cluster) -> Outcome {
     ensure(answer.response.status() == 200, answer.response.status().to_string())
 }
 
+async fn a_lost_node_is_noticed_and_its_pods_stop_being_endpoints(cluster: &Cluster) -> Outcome {
+    cluster.deployment("a", 3, web()).await?;
+    node_port(cluster, "a").await?;
+    tokio::time::sleep(PROPAGATION).await;
+    let pods: Vec<Pod> = cluster.list("app=a").await?;
+    let node = pods[0].spec.as_ref().and_then(|s| s.node_name.clone()).ok_or("no node")?;
+    cluster.nodes()?.stop(&node).await.map_err(|e| e.to_string())?;
+    let name = pods[0].metadata.name.clone().unwrap_or_default();
+    // The newest minors wait 50 s for a heartbeat and look every 5 s.
+    let noticed = cluster
+        .until(&name, Duration::from_secs(75), "its pod is unready", |p: &Pod| {
+            !super::support::is_true(p, "Ready")
+        })
+        .await;
+    tokio::time::sleep(PROPAGATION).await;
+    let found = slices(cluster, "a").await.map(|slices| addresses(&slices));
+    cluster.nodes()?.start(&node).await.map_err(|e| e.to_string())?;
+    noticed?;
+    let found = found?;
+    let n_ready = found.iter().filter(|(_, ready)| *ready == Some(true)).count();
+    ensure(n_ready == 2, format!("{found:?}"))
+}
+
 mod on_sim {
     super::conformance! {
         ready_pods_are_endpoints,
@@ -136,5 +159,6 @@ mod on_sim {
         a_service_without_endpoints_refuses,
         a_terminating_pod_serves_through_its_pre_stop_hook,
         an_unready_pod_gets_no_request,
+        a_lost_node_is_noticed_and_its_pods_stop_being_endpoints,
     }
 }

@@ -111,6 +111,11 @@ async fn a_rollout_that_never_gets_ready_stops_at_the_surge(cluster: &Cluster) -
     ensure(counts == (Some(4), Some(1), Some(3)), format!("{counts:?}"))
 }
 
+fn has_ended(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
+}
+
 async fn recreate_ends_the_old_pods_first(cluster: &Cluster) -> Outcome {
     let mut object = deployment("a", 2, pause());
     object["spec"]["strategy"] = json!({"type": "Recreate"});
@@ -122,12 +127,13 @@ async fn recreate_ends_the_old_pods_first(cluster: &Cluster) -> Outcome {
     let mixed = std::sync::atomic::AtomicBool::new(false);
     cluster
         .until_pods("app=a", READY, "two new pods", |pods| {
-            let n_old = pods.iter().filter(|p| old.contains(&p.metadata.uid)).count();
-            let n_new = pods.len() - n_old;
-            if n_old > 0 && n_new > 0 {
+            let is_old = |p: &&Pod| old.contains(&p.metadata.uid);
+            let n_old = pods.iter().filter(is_old).count();
+            let n_running = pods.iter().filter(is_old).filter(|p| !has_ended(p)).count();
+            if n_running > 0 && n_old < pods.len() {
                 mixed.store(true, std::sync::atomic::Ordering::Relaxed);
             }
-            n_old == 0 && n_new == 2
+            n_old == 0 && pods.len() == 2
         })
         .await?;
     ensure(!mixed.into_inner(), "old and new pods lived side by side")

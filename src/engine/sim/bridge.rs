@@ -143,7 +143,7 @@ impl Inner {
                 Output::CallDone(id, result) => {
                     if let Some(caller) = self.calls.remove(&id) {
                         // The caller may have given up.
-                        let _ = caller.send(result);
+                        let _ = caller.send(*result);
                     }
                 }
                 Output::WatchLine(id, line) => {

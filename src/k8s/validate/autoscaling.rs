@@ -78,7 +78,7 @@ fn metric(metric: &MetricSpec, path: &Path<'_>, errors: &mut Errors) {
         let at = path.field(field);
         match target {
             None if metric.type_ == type_ => {
-                let why = format!("must populate information for the given metric source");
+                let why = "must populate information for the given metric source".to_string();
                 errors.required(&at, &why);
             }
             Some(_) if metric.type_ != type_ => {

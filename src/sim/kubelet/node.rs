@@ -164,7 +164,7 @@ fn status(agent: &Agent) -> NodeStatus {
 }
 
 fn quantity_of_cpu(milli: u64) -> String {
-    if milli % 1000 == 0 { (milli / 1000).to_string() } else { format!("{milli}m") }
+    if milli.is_multiple_of(1000) { (milli / 1000).to_string() } else { format!("{milli}m") }
 }
 
 /// The four conditions a kubelet reports, with the times of earlier flips kept.

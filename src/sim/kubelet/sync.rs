@@ -196,12 +196,12 @@ impl Worker {
             }
             return;
         }
-        self.todo = self.to_start();
+        self.todo = self.next_to_start();
         self.start_next(desk);
     }
 
     /// The containers to start now, in order.
-    fn to_start(&mut self) -> Vec<usize> {
+    fn next_to_start(&mut self) -> Vec<usize> {
         let mut wanted = Vec::new();
         let initialized = self.is_initialized();
         for (idx, ctr) in self.containers.iter().enumerate() {
@@ -217,7 +217,8 @@ impl Worker {
                     if !ctr.is_running() {
                         wanted.push(idx);
                     }
-                    if !initialized && !(ctr.is_running() && ctr.started) {
+                    let up = ctr.is_running() && ctr.started;
+                    if !initialized && !up {
                         return wanted;
                     }
                 }

@@ -174,7 +174,7 @@ impl Worker {
 
     /// The preStop hook has ended.
     pub(super) fn pre_stopped(&mut self, idx: usize, ok: bool, desk: &mut Desk<'_, '_>) {
-        if !self.containers[idx].kill.is_some_and(|kill| !kill.signalled) {
+        if self.containers[idx].kill.is_none_or(|kill| kill.signalled) {
             return;
         }
         if !ok {

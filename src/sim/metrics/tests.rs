@@ -1,3 +1,5 @@
+//! metrics-server: samples, rates, what is served.
+
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;

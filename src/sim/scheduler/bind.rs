@@ -15,10 +15,10 @@ use crate::sim::context::Cx;
 use super::claims::{ClaimStep, SELECTED_NODE, is_bound};
 use super::cycle::SOURCE;
 use super::hints::Move;
+use super::kube_scheduler::{Scheduler, SchedulerEvent};
 use super::node_info::PodId;
 use super::nodes::NodeIdx;
 use super::pods::{Place, key};
-use super::scheduler::{Scheduler, SchedulerEvent};
 
 /// A write reaches the API's store after 2 to 15 ms (semantics 0.2).
 const WRITE_MS: (u64, u64) = (2, 15);

@@ -321,7 +321,7 @@ fn own_values(keys: &[String], labels: &Labels, operator: &str) -> Option<LabelS
     };
     let requirements: Vec<_> = keys.iter().filter_map(requirement).collect();
     (!requirements.is_empty())
-        .then(|| LabelSelector { match_expressions: Some(requirements), match_labels: None })
+        .then_some(LabelSelector { match_expressions: Some(requirements), match_labels: None })
 }
 
 /// `scheduler/util/utils.go:GetContainerPorts`: ports with a host port.

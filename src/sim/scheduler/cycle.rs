@@ -12,11 +12,11 @@ use crate::sim::context::Cx;
 
 use super::claims::{ClaimStep, Claims};
 use super::filter::{Attempt, Nominated, Subject};
+use super::kube_scheduler::Scheduler;
 use super::node_info::PodId;
 use super::nodes::{NodeIdx, Nodes};
 use super::pods::{PodEntry, key};
 use super::reason::Diagnosis;
-use super::scheduler::Scheduler;
 use super::score::{self, DefaultSpread};
 
 /// The component's name in events.

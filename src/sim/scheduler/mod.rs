@@ -11,6 +11,7 @@ mod cycle;
 mod default_spread;
 mod filter;
 mod hints;
+mod kube_scheduler;
 mod node_info;
 mod nodes;
 mod pods;
@@ -18,7 +19,6 @@ mod preempt;
 mod queue;
 mod reason;
 mod resources;
-mod scheduler;
 mod score;
 mod terms;
 mod watch;
@@ -26,4 +26,4 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
-pub use scheduler::{Scheduler, SchedulerEvent};
+pub use kube_scheduler::{Scheduler, SchedulerEvent};

@@ -17,11 +17,11 @@ use crate::sim::context::Cx;
 use super::claims::Claims;
 use super::cycle::SOURCE;
 use super::filter::{Attempt, Subject};
+use super::kube_scheduler::Scheduler;
 use super::node_info::PodId;
 use super::nodes::NodeIdx;
 use super::pods::{Place, PodEntry, key};
 use super::reason::Diagnosis;
-use super::scheduler::Scheduler;
 use super::terms::Labels;
 
 /// What preemption came to.

@@ -85,7 +85,7 @@ impl Matcher {
     }
 
     fn matches(&self, pod: &PodLabels, namespaces: &BTreeMap<String, Labels>) -> bool {
-        let by_name = self.namespaces.names.iter().any(|name| *name == pod.namespace);
+        let by_name = self.namespaces.names.contains(&pod.namespace);
         let by_label = || {
             let empty = Labels::new();
             let labels = namespaces.get(&pod.namespace).unwrap_or(&empty);

@@ -9,10 +9,10 @@ use crate::sim::context::Cx;
 
 use super::claims::claim_names;
 use super::hints::{Move, helps};
+use super::kube_scheduler::Scheduler;
 use super::node_info::PodId;
 use super::nodes::NodeIdx;
 use super::pods::{Place, PodEntry, key};
-use super::scheduler::Scheduler;
 
 /// The scheduler that pods name by default, and the only one here.
 const SCHEDULER_NAME: &str = "default-scheduler";
@@ -102,7 +102,7 @@ impl Scheduler {
         let entry = PodEntry { pod: Arc::clone(pod), class, place: Place::Waiting, live };
         let id = self.pods.add(entry);
         match bound_to(pod) {
-            Some(node) => self.assign(id, &node.to_owned(), cx),
+            Some(node) => self.assign(id, node, cx),
             None if is_ours(pod) => {
                 let priority = self.classes.get(class).priority;
                 self.queue.add(id, priority, is_gated(pod), cx.now);
@@ -127,9 +127,7 @@ impl Scheduler {
         }
         self.note_deletion(id, pod);
         match (place, bound_to(pod)) {
-            (Place::Waiting | Place::Assumed(_), Some(node)) => {
-                self.assign(id, &node.to_owned(), cx)
-            }
+            (Place::Waiting | Place::Assumed(_), Some(node)) => self.assign(id, node, cx),
             (Place::Waiting, None) => {
                 self.queue.update(id, is_gated(pod), before != class, cx.now);
             }

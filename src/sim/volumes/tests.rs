@@ -1,3 +1,5 @@
+//! Provisioners, attach and detach, Rook.
+
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::Deployment;

@@ -274,7 +274,7 @@ fn metric_status(name: &str, container: Option<&str>, found: &Recommendation) ->
 
 /// A quantity as `NewMilliQuantity` prints it.
 fn thousandths(value: u64) -> Quantity {
-    if value % 1000 == 0 {
+    if value.is_multiple_of(1000) {
         Quantity((value / 1000).to_string())
     } else {
         Quantity(format!("{value}m"))

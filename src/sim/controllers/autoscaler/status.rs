@@ -32,7 +32,7 @@ pub(super) fn set_condition(
         status.clone_into(&mut condition.status);
         condition.last_transition_time = Some(Time(now.timestamp()));
     }
-    reason.clone_into(&mut condition.reason.get_or_insert_default());
+    reason.clone_into(condition.reason.get_or_insert_default());
     condition.message = Some(message.into());
 }
 

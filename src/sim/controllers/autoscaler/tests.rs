@@ -1,3 +1,5 @@
+//! The autoscaler: formula, limits, stabilisation, conditions.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -1,3 +1,5 @@
+//! The Deployment controller: traces, scaling, Recreate, rollback, deadline.
+
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition, ReplicaSet};
 use k8s_openapi::api::core::v1::Event;
 use serde_json::json;

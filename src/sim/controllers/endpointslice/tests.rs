@@ -1,3 +1,5 @@
+//! The EndpointSlice controller: conditions by profile, slices, named ports.
+
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Endpoints, Pod, Service};

@@ -1,3 +1,5 @@
+//! The garbage collector: background, foreground, orphan.
+
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use serde_json::json;

@@ -1,3 +1,5 @@
+//! Node lifecycle: detection, taints, eviction, return.
+
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;

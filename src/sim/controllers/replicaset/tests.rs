@@ -1,3 +1,5 @@
+//! The ReplicaSet controller: counts, victims, expectations, adoption.
+
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;

@@ -1,3 +1,5 @@
+//! The StatefulSet controller: order, updates, claims, revisions.
+
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use serde_json::{Value, json};

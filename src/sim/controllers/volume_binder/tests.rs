@@ -1,3 +1,5 @@
+//! The volume binder: phases, fit, reclaim, protection.
+
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Event, PersistentVolume, PersistentVolumeClaim};

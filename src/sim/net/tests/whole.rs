@@ -104,7 +104,7 @@ fn send(world: &mut World, call: ClientCall) -> CallResult {
         world.run_until(world.now() + millis(1));
         for output in world.take_outputs() {
             match output {
-                Output::CallDone(done, result) if done == id => return result,
+                Output::CallDone(done, result) if done == id => return *result,
                 _ => {}
             }
         }

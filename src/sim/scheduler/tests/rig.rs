@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod, ServiceAccount};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -42,9 +42,6 @@ impl Rig {
             now: SimTime::ZERO,
         };
         rig.create::<Namespace>(json!({"metadata": {"name": NAMESPACE}}));
-        rig.create::<ServiceAccount>(
-            json!({"metadata": {"name": "default", "namespace": NAMESPACE}}),
-        );
         rig
     }
 
