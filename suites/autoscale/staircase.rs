@@ -1,5 +1,7 @@
 //! Load in steps until the autoscaler asks for its maximum.
 
+use std::cell::RefCell;
+use std::convert::Infallible;
 use std::time::Duration;
 
 use k8s_openapi::api::autoscaling::v1::HorizontalPodAutoscaler;
@@ -7,16 +9,20 @@ use kube::Api;
 use serde_json::Value;
 
 use crate::base::secs;
-use crate::load::ArrivalPlan;
+use crate::load::{ArrivalPlan, Load, Stats};
 use crate::observe::CauseClass;
 use crate::suite::{Autoscaler, Lane, Stop, Trial};
 use crate::wait::{self, HPA_REACTION, Observer, Scope};
 
 /// Pages a second, one step after the other; the last goes on.
-const RATES: [f64; 6] = [4.0, 8.0, 14.0, 20.0, 32.0, 44.0];
-/// Length of a step: a scrape and a sync, so that the autoscaler sees a step before the next one
-/// overruns the replicas there are.
-const STEP: Duration = secs(25);
+const RATES: [f64; 9] = [3.0, 4.5, 6.5, 9.0, 13.0, 18.0, 26.0, 36.0, 48.0];
+/// Length of a step: a scrape and a sync of the autoscaler; the eighth begins in 105 s of its 180.
+const STEP: Duration = secs(15);
+/// Steps taken back when pages fail.
+const N_BACK: usize = 3;
+/// The replicas keep up while nine of ten pages come within this time, in milliseconds; when they
+/// do not, the load steps back: it is to be scaled for, not to bury the replicas there are.
+const KEEPS_UP_MS: f64 = 300.0;
 
 /// The autoscaler of the front.
 ///
@@ -39,8 +45,8 @@ pub fn scope(trial: &Trial, autoscaler: &Autoscaler) -> Scope<HorizontalPodAutos
     Scope::named(Api::namespaced(trial.client(), namespace), &autoscaler.name)
 }
 
-/// Raises the load until the autoscaler asks for its maximum and all those replicas are ready,
-/// then ends it. Returns how long the autoscaler took, in seconds.
+/// Raises the load until the autoscaler asks for its maximum, ends it, and waits until all those
+/// replicas are ready. Returns how long the autoscaler took, in seconds.
 ///
 /// # Errors
 /// It did not in time, or asked for more.
@@ -48,13 +54,19 @@ pub async fn climb(trial: &Trial, autoscaler: &Autoscaler) -> Result<u64, Stop> 
     let front = &trial.target().front.workload;
     let scope = scope(trial, autoscaler);
     let observer = Observer::start(scope.clone()).await?;
-    let load = vec![Lane::Page(ArrivalPlan::staircase(STEP, &RATES))];
-    let load = trial.start_load(load).await?;
     let from_ms = trial.now_ms();
-    let asked = wait::until(&scope, &wait::autoscaler_wants(autoscaler.max), HPA_REACTION).await;
+    let current = RefCell::new(None);
+    let wants = wait::autoscaler_wants(autoscaler.max);
+    let asked = tokio::select! {
+        biased;
+        asked = wait::until(&scope, &wants, HPA_REACTION) => asked,
+        Err(stop) = raise(trial, &current) => return Err(stop),
+    };
     let took_s = (trial.now_ms() - from_ms) / 1000;
-    if let Err(error) = asked {
+    if let Some(load) = current.take() {
         trial.stop_load(load).await;
+    }
+    if let Err(error) = asked {
         let class = if !requests_cpu(trial) {
             CauseClass::AutoscalerBlind
         } else if ran_out_of_memory(trial).await? {
@@ -66,9 +78,7 @@ pub async fn climb(trial: &Trial, autoscaler: &Autoscaler) -> Result<u64, Stop> 
     }
     let wanted = usize::try_from(autoscaler.max).unwrap_or(usize::MAX);
     let ready = wait::n_pods_ready(wanted);
-    let whole = wait::until(&trial.scope_of(front), &ready, wait::POD_STARTED).await;
-    trial.stop_load(load).await;
-    whole?;
+    wait::until(&trial.scope_of(front), &ready, wait::POD_STARTED).await?;
     let mut most = 0;
     observer.replay(|_, state| {
         let asked = state.values().filter_map(|a| a.status.as_ref().map(|s| s.desired_replicas));
@@ -82,6 +92,26 @@ pub async fn climb(trial: &Trial, autoscaler: &Autoscaler) -> Result<u64, Stop> 
         ));
     }
     Ok(took_s)
+}
+
+/// Raises the load step by step as long as the replicas keep up; goes on until dropped.
+async fn raise(trial: &Trial, current: &RefCell<Option<Load>>) -> Result<Infallible, Stop> {
+    let mut idx = 0usize;
+    loop {
+        let lane = Lane::Page(ArrivalPlan::constant(RATES[idx]));
+        let load = trial.start_load(vec![lane]).await?;
+        current.replace(Some(load));
+        tokio::time::sleep(STEP).await;
+        let Some(load) = current.take() else { continue };
+        let stats = Stats::of(&trial.stop_load(load).await);
+        idx = if stats.failed > 0 {
+            idx.saturating_sub(N_BACK)
+        } else if stats.latency_ms.p90 > KEEPS_UP_MS {
+            idx.saturating_sub(1)
+        } else {
+            (idx + 1).min(RATES.len() - 1)
+        };
+    }
 }
 
 /// Whether every container of the front requests CPU, of which utilisation is a share.
