@@ -69,7 +69,7 @@ pub struct RunArgs {
     /// Kubernetes minor to simulate, 1.20 to 1.37 [default: newest]
     #[arg(long, env = "SEATRIAL_KUBERNETES", value_name = "MINOR")]
     pub kubernetes: Option<String>,
-    /// Folder for report.json and junit.xml [default: target/seatrial/<run>]
+    /// Folder for report.json and junit.xml [default: one of its own in target/seatrial]
     #[arg(long, env = "SEATRIAL_REPORT", value_name = "DIR")]
     pub report: Option<PathBuf>,
     /// Settings file [default: seatrial.toml beside the manifests or in the working folder]
