@@ -3,6 +3,7 @@
 //! `cargo test --test e2e -- --list`, name filters and `cargo nextest run --test e2e` work. The
 //! settings are those of `seatrial run`, from the environment and `seatrial.toml`.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -39,7 +40,8 @@ fn trials(arguments: &Arguments) -> Result<Vec<Trial>, Error> {
     };
     let settings = Settings::resolve(&run_args)?;
     let request = Arc::new(settings.request()?);
-    print!("{}", settings.headline());
+    // A closed pipe leaves nobody to tell.
+    let _ = std::io::stdout().write_all(settings.headline().as_bytes());
     let chosen = select(suites::all(), &settings.selection)?;
     let named = |(suite, scenario): &(&suite::Suite, &suite::Scenario)| {
         format!("{}::{}", suite.name, scenario.name)
