@@ -147,6 +147,10 @@ fn room(path: &Path) -> Option<String> {
 
 fn layer_violations(path: &Path, text: &str) -> Vec<String> {
     let Some(room) = room(path) else { return Vec::new() };
+    if path.file_name().is_some_and(|name| name == "tests.rs") {
+        // A room's tests may use what its users use.
+        return Vec::new();
+    }
     let Some((_, allowed)) = LAYERS.iter().find(|(name, _)| *name == room) else {
         return vec![format!("{}: room `{room}` is not in the layer table", path.display())];
     };

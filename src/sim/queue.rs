@@ -8,19 +8,22 @@ use crate::base::SimTime;
 
 use super::event::Event;
 
-/// Events that are due at some instant.
+/// Events that are due at some instant. The heap orders small entries; the events themselves stay
+/// where they were put.
 #[derive(Debug, Default)]
 pub struct Queue {
     heap: BinaryHeap<Entry>,
+    events: Vec<Option<Event>>,
+    free: Vec<usize>,
     sequence: u64,
     now: SimTime,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Entry {
     due: SimTime,
     sequence: u64,
-    event: Event,
+    slot: usize,
 }
 
 impl Queue {
@@ -28,7 +31,12 @@ impl Queue {
     pub fn at(&mut self, due: SimTime, event: impl Into<Event>) {
         self.sequence += 1;
         let due = due.max(self.now);
-        self.heap.push(Entry { due, sequence: self.sequence, event: event.into() });
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.events.push(None);
+            self.events.len() - 1
+        });
+        self.events[slot] = Some(event.into());
+        self.heap.push(Entry { due, sequence: self.sequence, slot });
     }
 
     /// Adds an event due `delay` from now.
@@ -47,8 +55,10 @@ impl Queue {
             return None;
         }
         let entry = self.heap.pop()?;
+        let event = self.events[entry.slot].take()?;
+        self.free.push(entry.slot);
         self.now = self.now.max(entry.due);
-        Some((entry.due, entry.event))
+        Some((entry.due, event))
     }
 
     /// Moves time forward to `now`.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use k8s_openapi::api::scheduling::v1::PriorityClass;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -78,6 +79,18 @@ impl Rig {
         self.api.create(object).expect("the API accepts it")
     }
 
+    /// Names a class for a priority: admission takes no bare number.
+    fn classify(&mut self, spec: &mut Value) {
+        let Some(priority) = spec.as_object_mut().and_then(|spec| spec.remove("priority")) else {
+            return;
+        };
+        let name = format!("priority-{priority}");
+        if self.api.get::<PriorityClass>("", &name).is_none() {
+            self.create::<PriorityClass>(json!({"metadata": {"name": name}, "value": priority}));
+        }
+        spec["priorityClassName"] = json!(name);
+    }
+
     /// Creates a pod of app `app`; `spec` is merged into a minimal one.
     pub fn add_pod(&mut self, app: &str, name: &str, cpu: &str, spec: Value) {
         let mut pod = json!({
@@ -89,6 +102,7 @@ impl Rig {
             }]},
         });
         json_patch::merge(&mut pod["spec"], &spec);
+        self.classify(&mut pod["spec"]);
         self.create::<Pod>(pod);
     }
 

@@ -1,6 +1,7 @@
 //! Pods that wait, and what ends the wait.
 
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::scheduling::v1::PriorityClass;
 use rstest::rstest;
 use serde_json::json;
 
@@ -73,14 +74,18 @@ fn gates_hold_a_pod_back() {
 #[case::newest(Profile::NEWEST)]
 fn a_higher_priority_preempts_the_least(#[case] profile: Profile) {
     let mut rig = Rig::with_nodes(profile, 1, 2);
-    let pinned = |node: &str, priority: i32| {
-        json!({"priority": priority, "terminationGracePeriodSeconds": 0,
+    for value in [1, 5, 100] {
+        let class = json!({"metadata": {"name": format!("p{value}")}, "value": value});
+        rig.create::<PriorityClass>(class);
+    }
+    let pinned = |node: &str, class: &str| {
+        json!({"priorityClassName": class, "terminationGracePeriodSeconds": 0,
             "nodeSelector": {"kubernetes.io/hostname": node}})
     };
-    rig.add_pod("low", "low-a", "1500m", pinned("node-1", 5));
-    rig.add_pod("low", "low-b", "1500m", pinned("node-2", 1));
+    rig.add_pod("low", "low-a", "1500m", pinned("node-1", "p5"));
+    rig.add_pod("low", "low-b", "1500m", pinned("node-2", "p1"));
     rig.run(secs(1));
-    rig.add_pod("high", "high", "1", json!({"priority": 100}));
+    rig.add_pod("high", "high", "1", json!({"priorityClassName": "p100"}));
     rig.run(secs(12));
     assert!(rig.api.get::<Pod>(NAMESPACE, "low-b").is_none(), "the lowest priority goes");
     assert!(rig.api.get::<Pod>(NAMESPACE, "low-a").is_some());
