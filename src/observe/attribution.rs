@@ -42,7 +42,8 @@ pub struct Attributed {
     pub at_ms: u64,
 }
 
-/// Names the cause of every failed request in `records`; most frequent first.
+/// Names the cause of every failed request in `records`, in the order of `CauseClass`: that of a
+/// pod's life, from its start to its end.
 pub fn attribute(records: &[Record], start: Instant, timeline: &Timeline) -> Vec<Attributed> {
     let mut causes: BTreeMap<CauseClass, Attributed> = BTreeMap::new();
     for record in records.iter().filter(|record| !record.outcome.is_ok()) {
@@ -55,9 +56,7 @@ pub fn attribute(records: &[Record], start: Instant, timeline: &Timeline) -> Vec
             .or_insert(Attributed { class, count: 0, object, at_ms: failed_ms })
             .count += 1;
     }
-    let mut causes: Vec<_> = causes.into_values().collect();
-    causes.sort_by_key(|cause| std::cmp::Reverse(cause.count));
-    causes
+    causes.into_values().collect()
 }
 
 /// Milliseconds from `start` to `at`.

@@ -106,7 +106,7 @@ pub struct ScenarioOutcome {
     pub verdict: Verdict,
     /// One line when it passed; expected, seen, last state and where to look when it did not.
     pub message: String,
-    /// Why it did not pass, most frequent first.
+    /// Why it did not pass, in the order of a pod's life.
     pub causes: Vec<Cause>,
     /// Requests sent, if any.
     pub requests: Option<Requests>,

@@ -2,7 +2,7 @@
 //! Owns: `Suite`, `Scenario`, `Trial`, phases, capability matching, target discovery, the clients suites use.
 //! Imports: base, k8s, wait, stack, engine, load, observe. Never: sim, report, cli, printing, exiting.
 //! Time and errors: a deadline per phase; cleanup runs last-in first-out after failure too; ignored has a reason.
-//! Source: libtest-mimic, nextest harness rules. Proof: suite/run.rs tests, tests/e2e.rs.
+//! Source: libtest-mimic, nextest harness rules. Proof: tests/runner.rs, tests/stages.rs.
 
 mod actions;
 mod blame;
@@ -16,8 +16,6 @@ mod setup;
 mod sim;
 mod stop;
 mod target;
-#[cfg(test)]
-mod tests;
 mod traffic;
 mod trial;
 mod wordpress;

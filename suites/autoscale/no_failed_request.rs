@@ -10,11 +10,11 @@ use crate::wait;
 use super::scales_in::back_to_minimum;
 use super::staircase;
 
-/// GETs a second before replicas can go, and once they may.
-const RATES: [f64; 2] = [1.0, 60.0];
+/// GETs a second.
+const PER_SECOND: f64 = 60.0;
 /// POSTs a second, far below what would hold the replicas up.
 const POST_PER_SECOND: f64 = 0.5;
-/// The full rate begins this long before the stabilisation window ends.
+/// The load begins this long before the stabilisation window lets the first replica go.
 const EARLY: Duration = secs(30);
 /// Load after the last old pod is gone.
 const MARGIN: Duration = secs(2);
@@ -37,9 +37,10 @@ async fn run(trial: &Trial) -> Result<Held, Stop> {
     let autoscaler = staircase::autoscaler(trial)?;
     let front = &trial.target().front.workload;
     staircase::climb(trial, autoscaler).await?;
-    let quiet = secs(autoscaler.window_s).saturating_sub(EARLY);
+    // No replica can go before the window ends, so there is nothing to see until then.
+    tokio::time::sleep(secs(autoscaler.window_s).saturating_sub(EARLY)).await;
     let lanes = vec![
-        Lane::Fresh(ArrivalPlan::staircase(quiet, &RATES)),
+        Lane::Fresh(ArrivalPlan::constant(PER_SECOND)),
         Lane::Post(ArrivalPlan::constant(POST_PER_SECOND)),
     ];
     let load = trial.start_load(lanes).await?;

@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use crate::base::{millis, secs};
-use crate::engine::sim::GenericApp;
-use crate::k8s::Profile;
-use crate::observe::{RunOutcome, Verdict};
-use crate::stack::Stack;
-
-use super::*;
+use seatrial::base::{millis, secs};
+use seatrial::engine::sim::GenericApp;
+use seatrial::k8s::Profile;
+use seatrial::observe::{RunOutcome, Verdict};
+use seatrial::stack::Stack;
+use seatrial::suite::{Claim, EngineChoice, Phase, RunRequest, Scenario, Start, Stop, Suite, run};
+use seatrial::suites;
 
 /// A front of two replicas of an image without a built-in model.
 const PLAIN: &str = r"
@@ -133,7 +133,7 @@ fn a_story_that_panics_or_hangs_ends_only_itself() {
 
 #[test]
 fn a_program_without_a_model_is_unknown_and_the_message_says_what_to_write() {
-    let request = request(PLAIN, crate::suites::all(), &["readiness::gate", "https::redirect"]);
+    let request = request(PLAIN, suites::all(), &["readiness::gate", "https::redirect"]);
     let outcome = run(&request, &mut |_| {}).expect("it runs");
     assert!(verdicts(&outcome).iter().all(|(_, verdict)| *verdict == Verdict::Unknown));
     let message = &outcome.scenarios[0].message;
@@ -143,7 +143,7 @@ fn a_program_without_a_model_is_unknown_and_the_message_says_what_to_write() {
 #[test]
 fn a_configured_program_is_proved_like_any_other() {
     let wanted = ["readiness::gate", "rollout", "persistence::uploads"];
-    let mut request = request(PLAIN, crate::suites::all(), &wanted);
+    let mut request = request(PLAIN, suites::all(), &wanted);
     request.apps.push(plain_app());
     let outcome = run(&request, &mut |_| {}).expect("it runs");
     for scenario in &outcome.scenarios {
@@ -156,7 +156,7 @@ fn a_configured_program_is_proved_like_any_other() {
 #[test]
 fn a_field_the_simulator_does_not_act_on_is_named_with_its_line() {
     let yaml = PLAIN.replace("    spec:\n", "    spec:\n      schedulerName: other\n");
-    let mut request = request(&yaml, crate::suites::all(), &["spread::distinct_nodes", "https"]);
+    let mut request = request(&yaml, suites::all(), &["spread::distinct_nodes", "https"]);
     request.apps.push(plain_app());
     let outcome = run(&request, &mut |_| {}).expect("it runs");
     let [spread, https, ..] = &outcome.scenarios[..] else { panic!("several") };
