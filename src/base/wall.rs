@@ -27,3 +27,8 @@ pub fn calendar_stamp() -> String {
         .map(|c| if c == 'T' { '-' } else { c })
         .collect()
 }
+
+/// Seconds since 1970, for leases and heartbeats.
+pub fn unix_seconds() -> u64 {
+    u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or(0)
+}

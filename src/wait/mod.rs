@@ -4,6 +4,7 @@
 //! Time and errors: checks at once, then on every watch event and re-list; `WaitError` says what is unmet, and why.
 //! Source: kube-runtime wait, kubectl wait. Proof: wait/tests.rs and the conformance bodies.
 
+mod board;
 mod chain;
 mod condition;
 mod conditions;
@@ -15,6 +16,7 @@ mod tests;
 mod until;
 mod watched;
 
+pub use board::{Activity, Board, Doing, News, doing};
 pub use chain::blocking_chain;
 pub use condition::Condition;
 pub use conditions::{

@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::base::{millis, secs};
 
+use super::board::Doing;
 use super::chain::blocking_chain;
 use super::condition::Condition;
 use super::deadline::Deadline;
@@ -32,6 +33,7 @@ pub async fn until<K: Object>(
     deadline: Deadline,
 ) -> Result<Vec<Arc<K>>, WaitError> {
     let api_error = |error: kube::Error| WaitError::api(condition.name(), &error);
+    let doing = Doing::begin(|| condition.name().to_owned());
     let expires = Instant::now() + deadline.within;
     let mut watched = Watched::start(scope.clone()).await.map_err(api_error)?;
     let mut relist_at = Instant::now() + RELIST_PERIOD;
@@ -39,6 +41,7 @@ pub async fn until<K: Object>(
     loop {
         let objects = watched.objects();
         let Err(unmet) = condition.check(&objects) else { return Ok(objects) };
+        doing.detail(|| unmet.clone());
         tokio::select! {
             biased;
             () = sleep_until(expires) => {
@@ -71,12 +74,14 @@ pub async fn until_ok<T, F>(
 where
     F: Future<Output = Result<T, String>>,
 {
+    let doing = Doing::begin(|| expected.to_owned());
     let expires = Instant::now() + deadline.within;
     loop {
         let unmet = match attempt().await {
             Ok(value) => return Ok(value),
             Err(unmet) => unmet,
         };
+        doing.detail(|| unmet.clone());
         if Instant::now() + TRY_PERIOD > expires {
             return Err(WaitError {
                 expected: expected.to_owned(),

@@ -1,0 +1,329 @@
+//! Programs: the one place that starts a process and waits for it.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::process::{Child, Command};
+
+use crate::base::{Error, secs};
+
+/// Lines of output that an error quotes.
+const TAIL_LINES: usize = 12;
+/// A call that names no limit of its own: most answer within a second.
+const DEFAULT_LIMIT: Duration = secs(60);
+/// What the environment must not decide: kind's default cluster and anybody's kubeconfig.
+const SCRUBBED: [&str; 2] = ["KIND_CLUSTER_NAME", "KUBECONFIG"];
+
+/// One call of a program.
+#[derive(Clone, Debug)]
+pub struct Call {
+    program: String,
+    args: Vec<OsString>,
+    env: BTreeMap<String, OsString>,
+    stdin: Option<PathBuf>,
+    limit: Duration,
+    dry_answer: String,
+}
+
+impl Call {
+    /// A call of `program` with `args`.
+    pub fn new<A: Into<OsString>>(
+        program: impl Into<String>,
+        args: impl IntoIterator<Item = A>,
+    ) -> Self {
+        Call {
+            program: program.into(),
+            args: args.into_iter().map(Into::into).collect(),
+            env: BTreeMap::new(),
+            stdin: None,
+            limit: DEFAULT_LIMIT,
+            dry_answer: String::new(),
+        }
+    }
+
+    /// With one more argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl Into<OsString>) -> Self {
+        self.args.push(arg.into());
+        self
+    }
+
+    /// With an environment variable.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.env.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// With a file as standard input; otherwise there is none.
+    #[must_use]
+    pub fn stdin(mut self, file: impl Into<PathBuf>) -> Self {
+        self.stdin = Some(file.into());
+        self
+    }
+
+    /// With a time limit; the process and its children are killed when it is over.
+    #[must_use]
+    pub fn limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// What standard output is taken to be when nothing is run (`--dry-run`).
+    #[must_use]
+    pub fn when_dry(mut self, answer: impl Into<String>) -> Self {
+        self.dry_answer = answer.into();
+        self
+    }
+
+    /// As a shell would be given it.
+    pub fn command_line(&self) -> String {
+        let env = self.env.iter().map(|(name, value)| {
+            format!("{name}={}", quoted(&value.to_string_lossy()))
+        });
+        let words = std::iter::once(self.program.clone())
+            .chain(self.args.iter().map(|arg| quoted(&arg.to_string_lossy())));
+        let mut line = env.chain(words).collect::<Vec<_>>().join(" ");
+        if let Some(file) = &self.stdin {
+            line.push_str(&format!(" < {}", quoted(&file.to_string_lossy())));
+        }
+        line
+    }
+}
+
+/// `word` in single quotes where a shell would read it otherwise.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+{}".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+/// What a successful call printed.
+#[derive(Clone, Debug, Default)]
+pub struct Ran {
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+/// Why a call did not succeed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// There is no such program.
+    NotFound,
+    /// It could not be started.
+    NotStarted(String),
+    /// It ended with this exit code; `None` when a signal ended it.
+    Exit(Option<i32>),
+    /// It took longer than this and was killed.
+    TimedOut(Duration),
+}
+
+/// A call that did not succeed.
+#[derive(Clone, Debug)]
+pub struct ProgramError {
+    /// The command line.
+    pub command: String,
+    /// What went wrong.
+    pub trouble: Trouble,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl fmt::Display for ProgramError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let program = self.command.split(' ').find(|word| !word.contains('=')).unwrap_or_default();
+        match &self.trouble {
+            Trouble::NotFound => write!(f, "`{program}` is not installed or not on PATH")?,
+            Trouble::NotStarted(why) => write!(f, "`{}` could not be started: {why}", self.command)?,
+            Trouble::Exit(Some(code)) => write!(f, "`{}` ended with exit code {code}", self.command)?,
+            Trouble::Exit(None) => write!(f, "`{}` was ended by a signal", self.command)?,
+            Trouble::TimedOut(limit) => {
+                write!(f, "`{}` took longer than {} s", self.command, limit.as_secs())?;
+            }
+        }
+        // Programs explain themselves on standard error; standard output stands in where it is empty.
+        let text = if self.stderr.trim().is_empty() { &self.stdout } else { &self.stderr };
+        let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+        for line in lines.iter().skip(lines.len().saturating_sub(TAIL_LINES)) {
+            write!(f, "\n  {line}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ProgramError {}
+
+impl From<ProgramError> for Error {
+    fn from(error: ProgramError) -> Self {
+        Error::environment(error.to_string())
+    }
+}
+
+/// Runs calls, or writes them down. Clones share what is written down.
+#[derive(Clone, Debug)]
+pub struct Programs {
+    dry: Option<Arc<Mutex<Vec<String>>>>,
+}
+
+impl Programs {
+    /// Runs every call.
+    pub fn real() -> Self {
+        Programs { dry: None }
+    }
+
+    /// Runs nothing; writes every call down.
+    pub fn dry() -> Self {
+        Programs { dry: Some(Arc::default()) }
+    }
+
+    /// Whether nothing is run.
+    pub fn is_dry(&self) -> bool {
+        self.dry.is_some()
+    }
+
+    /// The command lines written down so far, in order.
+    pub fn written_down(&self) -> Vec<String> {
+        match &self.dry {
+            Some(lines) => lines.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            None => Vec::new(),
+        }
+    }
+
+    /// Runs `call` to its end. Dropping the future kills the process and its children.
+    ///
+    /// # Errors
+    /// It could not be started, ended with another exit code than 0, or took too long.
+    pub async fn run(&self, call: &Call) -> Result<Ran, ProgramError> {
+        if let Some(lines) = &self.dry {
+            lines.lock().unwrap_or_else(PoisonError::into_inner).push(call.command_line());
+            return Ok(Ran { stdout: call.dry_answer.clone(), stderr: String::new() });
+        }
+        let failed = |trouble, stdout: &[u8], stderr: &[u8]| ProgramError {
+            command: call.command_line(),
+            trouble,
+            stdout: String::from_utf8_lossy(stdout).into_owned(),
+            stderr: String::from_utf8_lossy(stderr).into_owned(),
+        };
+        let child = start(call).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => failed(Trouble::NotFound, b"", b""),
+            _ => failed(Trouble::NotStarted(error.to_string()), b"", b""),
+        })?;
+        let mut group = Group(child);
+        let (stdout, stderr) = (group.0.stdout.take(), group.0.stderr.take());
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let ended = tokio::time::timeout(call.limit, async {
+            let (_, _, status) =
+                tokio::join!(read(stdout, &mut out), read(stderr, &mut err), group.0.wait());
+            status
+        })
+        .await;
+        match ended {
+            Ok(Ok(status)) if status.success() => Ok(Ran {
+                stdout: String::from_utf8_lossy(&out).into_owned(),
+                stderr: String::from_utf8_lossy(&err).into_owned(),
+            }),
+            Ok(Ok(status)) => Err(failed(Trouble::Exit(status.code()), &out, &err)),
+            Ok(Err(error)) => Err(failed(Trouble::NotStarted(error.to_string()), &out, &err)),
+            Err(_) => Err(failed(Trouble::TimedOut(call.limit), &out, &err)),
+        }
+    }
+}
+
+fn start(call: &Call) -> std::io::Result<Child> {
+    let mut command = Command::new(&call.program);
+    command.args(&call.args).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    // A group of its own: a Ctrl-C on the terminal is ours to handle, in order.
+    command.process_group(0);
+    for name in SCRUBBED {
+        command.env_remove(name);
+    }
+    command.envs(&call.env);
+    match &call.stdin {
+        Some(file) => command.stdin(std::fs::File::open(file)?),
+        None => command.stdin(Stdio::null()),
+    };
+    command.spawn()
+}
+
+async fn read(pipe: Option<impl AsyncRead + Unpin>, into: &mut Vec<u8>) {
+    if let Some(mut pipe) = pipe {
+        // What could be read is what there is to tell.
+        let _ = pipe.read_to_end(into).await;
+    }
+}
+
+/// A child whose whole process group is killed when it is dropped before its end.
+struct Group(Child);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let pid = self.0.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+        if let Some(pid) = pid {
+            // Gone already is as good as killed.
+            let _ = kill_process_group(pid, Signal::KILL);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Call {
+        Call::new("sh", ["-c", script])
+    }
+
+    #[tokio::test]
+    async fn a_call_gives_its_output() {
+        let ran = Programs::real().run(&shell("echo out; echo err >&2")).await.expect("it runs");
+        assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("out\n", "err\n"));
+    }
+
+    #[tokio::test]
+    async fn an_error_quotes_command_code_and_last_lines() {
+        let call = shell("seq 1 40 >&2; exit 7");
+        let error = Programs::real().run(&call).await.expect_err("exit 7").to_string();
+        assert!(error.starts_with("`sh -c 'seq 1 40 >&2; exit 7'` ended with exit code 7\n  29\n"));
+        assert!(error.ends_with("\n  40"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_missing_program_is_named() {
+        let error = Programs::real().run(&Call::new("no-such-program", ["x"])).await;
+        let error = error.expect_err("not there").to_string();
+        assert_eq!(error, "`no-such-program` is not installed or not on PATH");
+    }
+
+    #[tokio::test]
+    async fn a_call_over_its_limit_ends_with_its_children() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mark = folder.path().join("mark");
+        let script = format!("(sleep 2; touch {}) & wait", mark.display());
+        let error = Programs::real().run(&shell(&script).limit(crate::base::millis(200))).await;
+        assert_eq!(error.expect_err("too long").trouble, Trouble::TimedOut(crate::base::millis(200)));
+        tokio::time::sleep(crate::base::millis(2_500)).await;
+        assert!(!mark.exists(), "the grandchild went on");
+    }
+
+    #[tokio::test]
+    async fn dry_calls_are_written_down_and_answered() {
+        let programs = Programs::dry();
+        let call = Call::new("kind", ["get", "clusters"]).env("A", "b c").when_dry("one\n");
+        assert_eq!(programs.run(&call).await.expect("answered").stdout, "one\n");
+        assert_eq!(programs.written_down(), ["A='b c' kind get clusters"]);
+    }
+}
