@@ -7,6 +7,8 @@
 mod lease;
 mod process;
 mod program;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use lease::{ContainerEngine, Lease, LeaseFile, Thing};
 pub use process::ProcessId;

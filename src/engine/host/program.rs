@@ -20,6 +20,9 @@ const TAIL_LINES: usize = 12;
 const DEFAULT_LIMIT: Duration = secs(60);
 /// What the environment must not decide: kind's default cluster and anybody's kubeconfig.
 const SCRUBBED: [&str; 2] = ["KIND_CLUSTER_NAME", "KUBECONFIG"];
+/// The environment variable that says under which lease a process was started. Its children inherit
+/// it, so that the sweep finds all of them, from their first instruction on.
+pub(super) const LEASE_VARIABLE: &str = "SEATRIAL_LEASE";
 
 /// One call of a program.
 #[derive(Clone, Debug)]
@@ -85,9 +88,10 @@ impl Call {
 
     /// As a shell would be given it.
     pub fn command_line(&self) -> String {
-        let env = self.env.iter().map(|(name, value)| {
-            format!("{name}={}", quoted(&value.to_string_lossy()))
-        });
+        let env = self
+            .env
+            .iter()
+            .map(|(name, value)| format!("{name}={}", quoted(&value.to_string_lossy())));
         let words = std::iter::once(self.program.clone())
             .chain(self.args.iter().map(|arg| quoted(&arg.to_string_lossy())));
         let mut line = env.chain(words).collect::<Vec<_>>().join(" ");
@@ -148,8 +152,12 @@ impl fmt::Display for ProgramError {
         let program = self.command.split(' ').find(|word| !word.contains('=')).unwrap_or_default();
         match &self.trouble {
             Trouble::NotFound => write!(f, "`{program}` is not installed or not on PATH")?,
-            Trouble::NotStarted(why) => write!(f, "`{}` could not be started: {why}", self.command)?,
-            Trouble::Exit(Some(code)) => write!(f, "`{}` ended with exit code {code}", self.command)?,
+            Trouble::NotStarted(why) => {
+                write!(f, "`{}` could not be started: {why}", self.command)?
+            }
+            Trouble::Exit(Some(code)) => {
+                write!(f, "`{}` ended with exit code {code}", self.command)?
+            }
             Trouble::Exit(None) => write!(f, "`{}` was ended by a signal", self.command)?,
             Trouble::TimedOut(limit) => {
                 write!(f, "`{}` took longer than {} s", self.command, limit.as_secs())?;
@@ -177,17 +185,33 @@ impl From<ProgramError> for Error {
 #[derive(Clone, Debug)]
 pub struct Programs {
     dry: Option<Arc<Mutex<Vec<String>>>>,
+    /// Searched before `PATH`.
+    first: Option<PathBuf>,
+    /// Id of the lease that processes are started under.
+    lease: Option<String>,
 }
 
 impl Programs {
     /// Runs every call.
     pub fn real() -> Self {
-        Programs { dry: None }
+        Programs { dry: None, first: None, lease: None }
+    }
+
+    /// Runs every call; programs in `folder` come before those on `PATH`, for their children too.
+    pub fn real_in(folder: impl Into<PathBuf>) -> Self {
+        Programs { first: Some(folder.into()), ..Programs::real() }
     }
 
     /// Runs nothing; writes every call down.
     pub fn dry() -> Self {
-        Programs { dry: Some(Arc::default()) }
+        Programs { dry: Some(Arc::default()), ..Programs::real() }
+    }
+
+    /// The same, for calls that make things: when we are killed while they run, they run on, and
+    /// the sweep of the lease `id` ends them and all their children before it removes anything.
+    #[must_use]
+    pub fn under(&self, id: &str) -> Self {
+        Programs { lease: Some(id.to_owned()), ..self.clone() }
     }
 
     /// Whether nothing is run.
@@ -218,19 +242,17 @@ impl Programs {
             stdout: String::from_utf8_lossy(stdout).into_owned(),
             stderr: String::from_utf8_lossy(stderr).into_owned(),
         };
-        let child = start(call).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => failed(Trouble::NotFound, b"", b""),
-            _ => failed(Trouble::NotStarted(error.to_string()), b"", b""),
-        })?;
-        let mut group = Group(child);
-        let (stdout, stderr) = (group.0.stdout.take(), group.0.stderr.take());
+        let child = self.start(call).map_err(|trouble| failed(trouble, b"", b""))?;
+        let mut group = Group { pid: group_of(&child), child, ended: false };
+        let (stdout, stderr) = (group.child.stdout.take(), group.child.stderr.take());
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let ended = tokio::time::timeout(call.limit, async {
             let (_, _, status) =
-                tokio::join!(read(stdout, &mut out), read(stderr, &mut err), group.0.wait());
+                tokio::join!(read(stdout, &mut out), read(stderr, &mut err), group.child.wait());
             status
         })
         .await;
+        group.ended = ended.is_ok();
         match ended {
             Ok(Ok(status)) if status.success() => Ok(Ran {
                 stdout: String::from_utf8_lossy(&out).into_owned(),
@@ -241,22 +263,44 @@ impl Programs {
             Err(_) => Err(failed(Trouble::TimedOut(call.limit), &out, &err)),
         }
     }
-}
 
-fn start(call: &Call) -> std::io::Result<Child> {
-    let mut command = Command::new(&call.program);
-    command.args(&call.args).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    // A group of its own: a Ctrl-C on the terminal is ours to handle, in order.
-    command.process_group(0);
-    for name in SCRUBBED {
-        command.env_remove(name);
+    fn start(&self, call: &Call) -> Result<Child, Trouble> {
+        let mut command = Command::new(&call.program);
+        command.args(&call.args).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        // A group of its own: a Ctrl-C on the terminal is ours to handle, in order.
+        command.process_group(0);
+        for name in SCRUBBED {
+            command.env_remove(name);
+        }
+        if let Some(id) = &self.lease {
+            command.env(LEASE_VARIABLE, id);
+        }
+        if let Some(path) = self.search_path() {
+            command.env("PATH", path);
+        }
+        command.envs(&call.env);
+        match &call.stdin {
+            Some(file) => {
+                let open = std::fs::File::open(file);
+                let unreadable = |error| format!("{}: {error}", file.display());
+                command.stdin(open.map_err(|error| Trouble::NotStarted(unreadable(error)))?);
+            }
+            None => {
+                command.stdin(Stdio::null());
+            }
+        }
+        command.spawn().map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => Trouble::NotFound,
+            _ => Trouble::NotStarted(error.to_string()),
+        })
     }
-    command.envs(&call.env);
-    match &call.stdin {
-        Some(file) => command.stdin(std::fs::File::open(file)?),
-        None => command.stdin(Stdio::null()),
-    };
-    command.spawn()
+
+    /// `PATH` for the programs, where it is not our own.
+    fn search_path(&self) -> Option<OsString> {
+        let first = self.first.clone()?;
+        let ours = std::env::var_os("PATH").unwrap_or_default();
+        std::env::join_paths(std::iter::once(first).chain(std::env::split_paths(&ours))).ok()
+    }
 }
 
 async fn read(pipe: Option<impl AsyncRead + Unpin>, into: &mut Vec<u8>) {
@@ -266,21 +310,31 @@ async fn read(pipe: Option<impl AsyncRead + Unpin>, into: &mut Vec<u8>) {
     }
 }
 
-/// A child whose whole process group is killed when it is dropped before its end.
-struct Group(Child);
+/// A child whose whole process group is killed when it is dropped before its end: until it and
+/// all that hold its output have ended.
+struct Group {
+    pid: Option<Pid>,
+    child: Child,
+    ended: bool,
+}
 
 impl Drop for Group {
     fn drop(&mut self) {
-        let pid = self.0.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
-        if let Some(pid) = pid {
+        if let Some(pid) = self.pid.filter(|_| !self.ended) {
             // Gone already is as good as killed.
             let _ = kill_process_group(pid, Signal::KILL);
         }
     }
 }
 
+/// The process group that `child` leads.
+fn group_of(child: &Child) -> Option<Pid> {
+    child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw)
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::testing::FakeTools;
     use super::*;
 
     fn shell(script: &str) -> Call {
@@ -314,9 +368,49 @@ mod tests {
         let mark = folder.path().join("mark");
         let script = format!("(sleep 2; touch {}) & wait", mark.display());
         let error = Programs::real().run(&shell(&script).limit(crate::base::millis(200))).await;
-        assert_eq!(error.expect_err("too long").trouble, Trouble::TimedOut(crate::base::millis(200)));
+        assert_eq!(
+            error.expect_err("too long").trouble,
+            Trouble::TimedOut(crate::base::millis(200))
+        );
         tokio::time::sleep(crate::base::millis(2_500)).await;
         assert!(!mark.exists(), "the grandchild went on");
+    }
+
+    #[tokio::test]
+    async fn a_child_left_behind_by_a_program_ends_with_the_limit() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mark = folder.path().join("mark");
+        // The shell itself ends at once; its child holds the output open.
+        let script = format!("(sleep 2; touch {}) &", mark.display());
+        let error = Programs::real().run(&shell(&script).limit(crate::base::millis(200))).await;
+        assert!(matches!(error.expect_err("too long").trouble, Trouble::TimedOut(_)));
+        tokio::time::sleep(crate::base::millis(2_500)).await;
+        assert!(!mark.exists(), "the child went on");
+    }
+
+    #[tokio::test]
+    async fn a_missing_standard_input_is_not_a_missing_program() {
+        let error = Programs::real().run(&shell("cat").stdin("/no/such/file")).await;
+        let error = error.expect_err("no input").to_string();
+        assert!(error.contains("could not be started: /no/such/file: "), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_folder_of_programs_comes_first_for_programs_and_their_children() {
+        let tools = FakeTools::new();
+        tools.add("kind", "docker version");
+        tools.add("docker", "echo \"fake $1\"");
+        let ran = tools.programs().run(&Call::new("kind", ["x"])).await.expect("it runs");
+        assert_eq!(ran.stdout, "fake version\n");
+        let ran = tools.programs().run(&shell("echo usual")).await.expect("PATH is searched too");
+        assert_eq!(ran.stdout, "usual\n");
+    }
+
+    #[tokio::test]
+    async fn a_process_under_a_lease_says_so_in_its_environment() {
+        let programs = Programs::real().under("run-7");
+        let call = shell(&format!("echo ${LEASE_VARIABLE}"));
+        assert_eq!(programs.run(&call).await.expect("it runs").stdout, "run-7\n");
     }
 
     #[tokio::test]
