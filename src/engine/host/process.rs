@@ -1,9 +1,13 @@
-//! Processes as leases name them: a number alone is used again sooner or later.
+//! Processes as leases name them: a number alone is used again sooner or later, and means
+//! something else after a restart of the machine, in another container and on another machine.
 
 use std::fmt;
 use std::fs;
 
+use rustix::process::{Pid, Signal, getpid, kill_process, test_kill_process};
 use serde::{Deserialize, Serialize};
+
+use super::program::LEASE_VARIABLE;
 
 /// A process of this boot: its number and when it started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,7 +31,11 @@ impl ProcessId {
 
     /// Whether it still runs.
     pub fn is_alive(&self) -> bool {
-        start_of(self.pid) == Some(self.started)
+        if has_proc() {
+            return start_of(self.pid) == Some(self.started);
+        }
+        // Without start times a number in use may be somebody else's: then we leave too much.
+        raw(self.pid).is_some_and(|pid| test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
     }
 }
 
@@ -37,20 +45,127 @@ impl fmt::Display for ProcessId {
     }
 }
 
-/// Start time of a process that has not ended. The program's name in field 2 may contain
-/// anything, so fields are counted from its closing parenthesis; a zombie has ended.
+/// A process, and where its number means something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// The process.
+    #[serde(flatten)]
+    pub process: ProcessId,
+    /// Name of its machine or container.
+    pub machine: String,
+    /// Which start of the kernel it runs on; empty where that is not known.
+    pub boot: String,
+    /// In which space of process numbers; empty where there is but one.
+    pub pid_space: String,
+}
+
+/// What is known of an owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// It runs.
+    Alive,
+    /// It has ended.
+    Dead,
+    /// Its process cannot be seen from here, only its heartbeat.
+    OutOfSight,
+    /// It is or was on another machine: whatever it made is there.
+    Elsewhere,
+}
+
+impl Owner {
+    /// This process.
+    pub fn current() -> Self {
+        let text = |path| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+        let space = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+        Owner {
+            process: ProcessId::current(),
+            machine: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            boot: text("/proc/sys/kernel/random/boot_id"),
+            pid_space: space.to_string_lossy().into_owned(),
+        }
+    }
+
+    /// What `here` can tell of it.
+    pub fn life(&self, here: &Owner) -> Life {
+        if self.boot == here.boot && !self.boot.is_empty() {
+            // One kernel, whatever the containers on it are called.
+            match self.pid_space == here.pid_space {
+                true if self.process.is_alive() => Life::Alive,
+                true => Life::Dead,
+                false => Life::OutOfSight,
+            }
+        } else if self.machine != here.machine {
+            Life::Elsewhere
+        } else if self.boot.is_empty() && self.process.is_alive() {
+            Life::Alive
+        } else {
+            Life::Dead
+        }
+    }
+}
+
+/// Kills the processes that were started under the lease `id`, and says how many there were.
+/// We and those who started us are never among them. Does nothing where there is no `/proc`.
+pub(super) fn kill_started_under(id: &str) -> usize {
+    let mark = format!("{LEASE_VARIABLE}={id}");
+    let spared = ancestors();
+    let mut killed = 0;
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        // Unreadable is not ours.
+        let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
+        let marked = environment.split(|byte| *byte == 0).any(|item| item == mark.as_bytes());
+        if !marked || spared.contains(&pid) || start_of(pid).is_none() {
+            continue;
+        }
+        if raw(pid).is_some_and(|pid| kill_process(pid, Signal::KILL).is_ok()) {
+            killed += 1;
+        }
+    }
+    killed
+}
+
+/// Whether start times can be read.
+fn has_proc() -> bool {
+    start_of(std::process::id()).is_some()
+}
+
+fn raw(pid: u32) -> Option<Pid> {
+    Pid::from_raw(i32::try_from(pid).ok()?)
+}
+
+/// This process and those above it.
+fn ancestors() -> Vec<u32> {
+    let own = u32::try_from(getpid().as_raw_nonzero().get()).ok();
+    let parent = |pid: &u32| fields_of(*pid)?.nth(1)?.parse().ok();
+    std::iter::successors(own, parent).take_while(|pid| *pid > 0).collect()
+}
+
+/// Start time of a process that has not ended; a zombie has ended.
 fn start_of(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let mut fields = fields_of(pid)?;
     let state = fields.next()?;
-    if matches!(state, "Z" | "X") {
+    if matches!(state.as_str(), "Z" | "X") {
         return None;
     }
     fields.nth(18)?.parse().ok()
 }
 
+/// Fields of `/proc/PID/stat` from field 3 on. The program's name in field 2 may contain anything,
+/// so they are counted from its closing parenthesis.
+fn fields_of(pid: u32) -> Option<std::vec::IntoIter<String>> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let fields: Vec<String> =
+        stat.rsplit_once(')')?.1.split_whitespace().map(str::to_owned).collect();
+    Some(fields.into_iter())
+}
+
 #[cfg(test)]
 mod tests {
+    use rstest::rstest;
+
     use super::*;
 
     #[test]
@@ -58,5 +173,42 @@ mod tests {
         let this = ProcessId::current();
         assert!(this.is_alive());
         assert!(!ProcessId { started: this.started + 1, ..this }.is_alive());
+    }
+
+    fn owner(machine: &str, boot: &str, pid_space: &str) -> Owner {
+        let process = ProcessId::current();
+        Owner { process, machine: machine.into(), boot: boot.into(), pid_space: pid_space.into() }
+    }
+
+    #[rstest]
+    #[case::here("m", "b", "s", Life::Alive)]
+    #[case::renamed_machine("other", "b", "s", Life::Alive)]
+    #[case::another_container("c", "b", "s2", Life::OutOfSight)]
+    #[case::before_a_restart("m", "b0", "s", Life::Dead)]
+    #[case::another_machine("other", "b2", "s", Life::Elsewhere)]
+    #[case::no_boot_id("m", "", "", Life::Alive)]
+    fn the_same_number_elsewhere_is_another_process(
+        #[case] machine: &str,
+        #[case] boot: &str,
+        #[case] pid_space: &str,
+        #[case] life: Life,
+    ) {
+        let here = owner("m", "b", "s");
+        assert_eq!(owner(machine, boot, pid_space).life(&here), life);
+    }
+
+    #[test]
+    fn a_used_again_number_is_a_dead_owner() {
+        let here = Owner::current();
+        let mut owner = here.clone();
+        owner.process.started += 1;
+        assert_eq!((owner.life(&here), here.life(&here)), (Life::Dead, Life::Alive));
+    }
+
+    #[test]
+    fn this_process_is_among_those_spared() {
+        let spared = ancestors();
+        assert_eq!(spared.first(), Some(&std::process::id()));
+        assert!(spared.len() > 1, "somebody started us: {spared:?}");
     }
 }

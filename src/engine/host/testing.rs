@@ -6,6 +6,41 @@ use std::process::Command;
 
 use super::Programs;
 
+/// A `losetup` that keeps its devices in the file `loops`, one per line.
+pub(crate) const FAKE_LOSETUP: &str = r#"
+case "$1" in
+  --find) echo "$3" >> "$HERE/loops"; echo "/dev/loop$(wc -l < "$HERE/loops")" ;;
+  --detach) n=${2#/dev/loop}; sed -i "${n}s/.*//" "$HERE/loops" ;;
+  --list) [ -e "$HERE/loops" ] || exit 0
+    awk 'BEGIN { printf "{\"loopdevices\": [" }
+      NF { printf "%s{\"name\":\"/dev/loop%d\",\"back-file\":\"%s\"}", sep, NR, $0; sep = "," }
+      END { print "]}" }' "$HERE/loops" ;;
+esac
+"#;
+
+/// A `docker` whose containers are the files in `containers`: first line a label, second when it
+/// was made. Knows `ps` with one label, `container inspect` and `rm`.
+pub(crate) const FAKE_DOCKER: &str = r#"
+echo "$DOCKER_HOST docker $*" >> "$HERE/calls"
+mkdir -p "$HERE/containers"; cd "$HERE/containers" || exit 1
+case "$1" in
+  ps) for name in *; do
+      if [ -e "$name" ] && grep -qxF "${5#label=}" "$name"; then echo "$name"; fi
+    done ;;
+  container) shift 4; for name in "$@"; do echo ""$(sed -n 2p "$name")""; done ;;
+  rm) shift 3; rm "$@" ;;
+esac
+"#;
+
+/// A `kind` over that `docker` which can delete a cluster.
+pub(crate) const FAKE_KIND: &str = r#"
+echo "$DOCKER_HOST $KIND_EXPERIMENTAL_PROVIDER kind $*" >> "$HERE/calls"
+[ "$1 $2 $3" = "delete cluster --name" ] || exit 1
+for name in $(docker ps --all --no-trunc --filter "label=io.x-k8s.kind.cluster=$4"); do
+  docker rm --force --volumes "$name"
+done
+"#;
+
 /// A folder of stand-ins; it goes when this is dropped.
 pub(crate) struct FakeTools {
     folder: tempfile::TempDir,

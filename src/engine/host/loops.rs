@@ -1,0 +1,191 @@
+//! Loop devices: disks for Ceph where there are none, each over a sparse file of ours.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::lease::Lease;
+use super::lease_file::Thing;
+use super::paths::{Paths, make_private_folder, unwritable};
+use super::program::{Call, ProgramError, Programs};
+use crate::base::Error;
+
+/// An attached loop device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoopDevice {
+    /// As in `/dev/loop7`.
+    pub device: PathBuf,
+    /// The file behind it.
+    pub file: PathBuf,
+}
+
+impl LoopDevice {
+    fn thing(&self) -> Thing {
+        Thing::LoopDevice { device: self.device.clone(), file: self.file.clone() }
+    }
+}
+
+/// Makes a file called `name` that takes no room yet, of `bytes`, and attaches a loop device.
+///
+/// The file is in the lease before it exists, the device as soon as its name is known; in between
+/// the sweep finds it by its file.
+///
+/// # Errors
+/// The file cannot be made, or no device can be had.
+pub async fn attach(
+    paths: &Paths,
+    programs: &Programs,
+    lease: &Lease,
+    name: &str,
+    bytes: u64,
+) -> Result<LoopDevice, Error> {
+    let file = paths.loops().join(name);
+    lease.will_make(Thing::Path { path: file.clone() })?;
+    if !programs.is_dry() {
+        make_private_folder(&paths.loops())?;
+        let open = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file);
+        let sized = open.and_then(|open| open.set_len(bytes));
+        sized.map_err(|error| unwritable(&file, &error))?;
+    }
+    let call = Call::new("losetup", ["--find", "--show"]).arg(&file).when_dry("/dev/loop0\n");
+    let answer = programs.run(&call).await.map_err(|error| {
+        Error::environment(format!(
+            "{error}\nloop devices need root and the module `loop`; `seatrial doctor` looks at both"
+        ))
+    })?;
+    let device = PathBuf::from(answer.stdout.trim());
+    if !device.starts_with("/dev") {
+        let said = answer.stdout.trim();
+        return Err(Error::environment(format!(
+            "`losetup --find --show` said `{said}`: no device"
+        )));
+    }
+    let attached = LoopDevice { device, file };
+    lease.will_make(attached.thing())?;
+    Ok(attached)
+}
+
+/// Detaches `attached`, removes its file and strikes both out of the lease.
+///
+/// # Errors
+/// The device is still in use, or one of the two cannot be removed.
+pub async fn detach(
+    programs: &Programs,
+    lease: &Lease,
+    attached: &LoopDevice,
+) -> Result<(), Error> {
+    let (device, file) = (&attached.device, &attached.file);
+    if programs.is_dry() {
+        detach_device(programs, device).await?;
+    } else {
+        if attached_to(programs, file).await?.contains(device) {
+            detach_device(programs, device).await?;
+        }
+        // A device in use is detached only when its last user lets go.
+        if attached_to(programs, file).await?.contains(device) {
+            return Err(Error::environment(format!(
+                "{} is still in use; end what uses it, then `losetup --detach {0}` and remove {}",
+                device.display(),
+                file.display()
+            )));
+        }
+        match std::fs::remove_file(file) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(unwritable(file, &error));
+            }
+            _ => {}
+        }
+    }
+    lease.is_gone(&attached.thing())?;
+    lease.is_gone(&Thing::Path { path: file.clone() })
+}
+
+/// The devices over `file`, which may be deleted by now.
+pub(super) async fn attached_to(
+    programs: &Programs,
+    file: &Path,
+) -> Result<Vec<PathBuf>, ProgramError> {
+    #[derive(Deserialize)]
+    struct Listing {
+        loopdevices: Vec<Device>,
+    }
+    #[derive(Deserialize)]
+    struct Device {
+        name: PathBuf,
+        #[serde(rename = "back-file")]
+        back_file: Option<String>,
+    }
+    let call = Call::new("losetup", ["--list", "--json", "--output", "NAME,BACK-FILE"]);
+    let ran = programs.run(&call).await?;
+    // Nothing at all is printed where there are none.
+    let devices =
+        serde_json::from_str::<Listing>(&ran.stdout).map_or(Vec::new(), |l| l.loopdevices);
+    let file = file.to_string_lossy();
+    let is_over = |device: &Device| {
+        let behind = device.back_file.as_deref().unwrap_or("");
+        behind.strip_suffix(" (deleted)").unwrap_or(behind) == file
+    };
+    Ok(devices.into_iter().filter(is_over).map(|device| device.name).collect())
+}
+
+pub(super) async fn detach_device(programs: &Programs, device: &Path) -> Result<(), ProgramError> {
+    programs.run(&Call::new("losetup", ["--detach"]).arg(device)).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{FAKE_LOSETUP, FakeTools};
+    use super::*;
+
+    #[tokio::test]
+    async fn a_device_comes_with_its_file_and_goes_with_it() {
+        let tools = FakeTools::new();
+        tools.add("losetup", FAKE_LOSETUP);
+        let paths = Paths::below(&tools.folder().join("home"));
+        let lease = Lease::take(&paths.leases(), "run-1", "run").expect("taken");
+        let programs = tools.programs();
+        let first = attach(&paths, &programs, &lease, "a", 1 << 33).await.expect("attached");
+        let second = attach(&paths, &programs, &lease, "b", 1 << 33).await.expect("attached");
+        assert_eq!(second.device, Path::new("/dev/loop2"));
+        assert_eq!(std::fs::metadata(&first.file).expect("it exists").len(), 1 << 33);
+        assert_eq!(lease.things().len(), 4);
+
+        for attached in [&first, &second] {
+            detach(&programs, &lease, attached).await.expect("detached");
+            assert!(!attached.file.exists());
+        }
+        lease.release().expect("nothing is left");
+    }
+
+    #[tokio::test]
+    async fn a_device_in_use_stays_in_the_lease() {
+        let tools = FakeTools::new();
+        tools.add("losetup", &FAKE_LOSETUP.replace("--detach)", "--detach) exit 0;"));
+        let paths = Paths::below(&tools.folder().join("home"));
+        let lease = Lease::take(&paths.leases(), "run-1", "run").expect("taken");
+        let programs = tools.programs();
+        let attached = attach(&paths, &programs, &lease, "a", 1 << 20).await.expect("attached");
+        let error = detach(&programs, &lease, &attached).await.expect_err("in use").to_string();
+        assert!(error.contains("/dev/loop1 is still in use"), "{error}");
+        assert_eq!(lease.things().len(), 2);
+        assert!(attached.file.exists());
+    }
+
+    #[tokio::test]
+    async fn a_dry_run_makes_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let paths = Paths::below(folder.path());
+        let lease = Lease::take(&paths.leases(), "run-1", "run").expect("taken");
+        let programs = Programs::dry();
+        let attached = attach(&paths, &programs, &lease, "a", 1 << 20).await.expect("attached");
+        detach(&programs, &lease, &attached).await.expect("detached");
+        assert!(!paths.loops().exists());
+        let file = attached.file.display();
+        assert_eq!(
+            programs.written_down(),
+            [format!("losetup --find --show {file}"), "losetup --detach /dev/loop0".to_owned()]
+        );
+    }
+}
