@@ -5,6 +5,7 @@
 //! Source: e2e-framework's provider contract. Proof: tests/conformance.
 
 mod contract;
+pub mod doctor;
 pub mod host;
 pub mod sim;
 

@@ -1,0 +1,81 @@
+//! Doctor: looks, in under two seconds, for what would make a kind cluster fail or limp later.
+//! Owns: `Wish`, `Host`, `Finding`, one check per file's subject, the text of findings.
+//! Imports: base, k8s, engine::host. Never: kube, sim; it changes nothing.
+//! Time and errors: checks run at once, each with a limit; what cannot be learnt is a warning, not an error.
+//! Source: kind's known issues, Rook's prerequisites. Proof: tests.rs plants each fault.
+
+mod container;
+mod finding;
+mod kernel;
+mod machine;
+mod resources;
+mod storage;
+#[cfg(test)]
+mod tests;
+mod tools;
+
+use std::time::Duration;
+
+pub use finding::{Finding, Level, render, worst};
+pub use machine::Host;
+
+use super::host::{Call, ContainerEngine, Programs};
+use crate::base::millis;
+use crate::k8s::Profile;
+
+/// Programs are asked all at once, so this bounds the whole examination.
+const ASK_LIMIT: Duration = millis(1_500);
+
+/// What is wanted of this machine.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// The Kubernetes version.
+    pub kubernetes: Profile,
+    /// A node image other than the pinned one.
+    pub node_image: Option<String>,
+    /// Workers beside the one control-plane node.
+    pub workers: usize,
+    /// Whether Rook-Ceph is installed.
+    pub rook: bool,
+    /// The container engine; none means the first of docker and podman that answers.
+    pub engine: Option<ContainerEngine>,
+    /// Host ports that must be free; others are picked free when the cluster is made.
+    pub ports: Vec<u16>,
+}
+
+/// Looks at everything that `wish` depends on. One finding or more per check, in a fixed order.
+pub async fn examine(wish: &Wish, programs: &Programs, host: &Host) -> Vec<Finding> {
+    let ask = |program: &str, args: &[&str]| {
+        let call = Call::new(program, args.iter().copied()).limit(ASK_LIMIT);
+        async move { programs.run(&call).await }
+    };
+    let (engine, kind, kubectl, losetup) = tokio::join!(
+        container::ask(wish.engine.as_ref(), programs),
+        ask("kind", &["version"]),
+        ask("kubectl", &["version", "--client", "--output", "json"]),
+        ask("losetup", &["--version"]),
+    );
+    let mut findings = container::check(&engine, host);
+    findings.push(tools::kind(wish, &kind));
+    findings.push(tools::kubectl(wish, &kubectl));
+    findings.push(kernel::cgroups(wish, engine.facts(), host));
+    let kernel_is_ours = engine.facts().is_none_or(|facts| host.runs_kernel(&facts.kernel));
+    if kernel_is_ours {
+        findings.extend(kernel::limits(wish, host));
+        findings.push(resources::memory(wish, host));
+    } else {
+        findings.push(kernel::another(engine.facts()));
+    }
+    if wish.rook {
+        findings.push(storage::engine_rights(engine.facts()));
+        if kernel_is_ours {
+            findings.push(storage::modules(host));
+        }
+        findings.push(storage::loop_devices(host, &losetup, kernel_is_ours));
+    }
+    let engine_disk = engine.facts().filter(|_| kernel_is_ours);
+    findings.extend(resources::disk(wish, engine_disk, host));
+    findings.push(resources::ports(wish));
+    findings.push(resources::proxy(host));
+    findings
+}
