@@ -7,6 +7,7 @@
 mod contract;
 pub mod doctor;
 pub mod host;
+pub mod real;
 pub mod sim;
 
 pub use contract::{Capability, Engine, Fact, FrontDoor, NodeLifecycle};

@@ -7,6 +7,7 @@
 pub mod coverage;
 mod custom;
 pub mod defaults;
+mod image;
 mod owner;
 mod percent;
 mod pod;
@@ -21,6 +22,7 @@ pub mod validate;
 mod volume;
 
 pub use custom::CustomKind;
+pub use image::reported_image;
 pub use owner::controller_of;
 pub use percent::{Rounding, scaled_value};
 pub use pod::{is_pod_ready, is_terminating, pod_condition};

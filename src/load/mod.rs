@@ -8,12 +8,14 @@ mod generator;
 mod plan;
 mod record;
 mod stats;
+mod tcp;
 mod transport;
 
 pub use generator::{Load, Source};
 pub use plan::ArrivalPlan;
 pub use record::{Outcome, Record};
 pub use stats::{LatencyMs, Stats};
+pub use tcp::TcpTransport;
 pub use transport::{
     Answer, Backend, BackendState, Call, Connection, Failed, Failure, Target, TlsSeen, Transport,
 };

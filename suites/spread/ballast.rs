@@ -19,8 +19,10 @@ const FILL_PERCENT: u64 = 85;
 /// Soft taints on a busy worker, and on the empty one.
 const N_TAINTS_BUSY: usize = 2;
 const N_TAINTS_EMPTY: usize = 1;
-/// A program that does nothing, as every node has it.
+/// A program that does nothing; a node that reports no image of the name is asked to pull this one.
 const IMAGE: &str = "registry.k8s.io/pause:3.10";
+/// The name of that program's image in whatever registry a node has it from.
+const IMAGE_NAME: &str = "pause";
 /// Where ballast runs.
 const NAMESPACE: &str = "default";
 const LABEL: &str = "seatrial.dev/ballast";
@@ -56,6 +58,7 @@ fn ballast_pod(node: &Node) -> Result<Pod, Stop> {
     let cpu_milli = quantity("cpu").and_then(k8s::milli).unwrap_or(0) * FILL_PERCENT / 100;
     let memory = quantity("memory").and_then(k8s::bytes).unwrap_or(0) / 100 * FILL_PERCENT;
     let name = node.name_any();
+    let image = k8s::reported_image(std::slice::from_ref(node), IMAGE_NAME);
     serde_json::from_value(json!({
         "metadata": {"name": format!("ballast-{name}"), "labels": {LABEL: "yes"}},
         "spec": {
@@ -63,7 +66,8 @@ fn ballast_pod(node: &Node) -> Result<Pod, Stop> {
             "terminationGracePeriodSeconds": 0,
             "containers": [{
                 "name": "pause",
-                "image": IMAGE,
+                "image": image.as_deref().unwrap_or(IMAGE),
+                "imagePullPolicy": "IfNotPresent",
                 "resources": {
                     "requests": {"cpu": format!("{cpu_milli}m"), "memory": memory.to_string()}
                 }
