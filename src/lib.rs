@@ -1,5 +1,6 @@
 #![doc = include_str!("ARCHITECTURE.md")]
 
+pub mod addons;
 pub mod base;
 pub mod cli;
 pub mod engine;

@@ -18,9 +18,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("observe", &["load", "k8s", "base"]),
     ("engine", &["sim", "load", "wait", "k8s", "base"]),
     ("report", &["observe", "base"]),
-    ("suite", &["engine", "sim", "stack", "observe", "load", "wait", "k8s", "base"]),
+    ("addons", &["stack", "wait", "k8s", "base"]),
+    ("suite", &["addons", "engine", "sim", "stack", "observe", "load", "wait", "k8s", "base"]),
     ("suites", &["suite", "stack", "observe", "load", "wait", "k8s", "base"]),
-    ("cli", &["suites", "suite", "stack", "report", "engine", "observe", "base"]),
+    ("cli", &["suites", "suite", "addons", "stack", "report", "engine", "observe", "base"]),
 ];
 
 /// A file longer than this holds more than one idea.

@@ -102,12 +102,12 @@ impl Check<'_> {
         };
         let value = self.written.node.to_json();
         let own = is_built_in_group(group) || !group.contains('.');
-        let (plural, namespaced, custom_kind) = if own {
+        let (namespaced, custom_kind) = if own {
             let served = self.served(group, version, &kind, &name)?;
-            (served.plural.to_owned(), served.namespaced, None)
+            (served.namespaced, None)
         } else {
             let custom = self.custom_kind(group, version, &kind);
-            (custom.plural.clone(), custom.namespaced, Some(custom))
+            (custom.namespaced, Some(custom))
         };
         let namespace = match value.pointer("/metadata/namespace").and_then(Value::as_str) {
             _ if !namespaced => "",
@@ -122,7 +122,6 @@ impl Check<'_> {
             value,
             file: self.written.file.clone(),
             line: self.written.node.line,
-            plural,
             custom_kind,
             node: Arc::new(Node { data: super::yaml::Data::List(Vec::new()), line: 0 }),
         })

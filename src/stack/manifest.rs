@@ -31,7 +31,6 @@ pub struct Manifest {
     pub file: PathBuf,
     /// The line it begins at.
     pub line: usize,
-    pub(super) plural: String,
     pub(super) custom_kind: Option<CustomKind>,
     pub(super) node: Arc<Node>,
 }

@@ -4,6 +4,7 @@
 //! Time and errors: reading is synchronous and lists every problem; only 409, 429 and 5xx are retried.
 //! Source: sigs.k8s.io/yaml, server-side apply. Proof: tests/bad_input.rs, tests/fuzz.rs.
 
+mod applier;
 mod apply;
 mod check;
 mod coverage;
@@ -19,6 +20,7 @@ use std::path::Path;
 use crate::base::{Error, ObjectRef};
 use crate::k8s::{CustomKind, Profile};
 
+pub use applier::{Applier, ApplyError};
 pub use coverage::UnmodelledField;
 pub use manifest::{Location, Manifest};
 

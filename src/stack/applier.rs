@@ -1,0 +1,149 @@
+//! One object to the API server: server-side apply with one field manager, retried where that can help.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
+use kube::discovery::{Scope, pinned_kind};
+use kube::{Api, Client};
+use serde_json::Value;
+
+use crate::base::millis;
+use crate::k8s::served::built_in;
+
+/// The field manager of everything that is applied.
+const FIELD_MANAGER: &str = "seatrial";
+/// Tries of one object.
+const TRIES_MAX: u32 = 8;
+/// Pause before the second try; each further one is twice as long.
+const FIRST_PAUSE: Duration = millis(200);
+
+/// Applies objects; remembers what discovery said of custom kinds.
+#[derive(Clone)]
+pub struct Applier {
+    client: Client,
+    known: BTreeMap<(String, String), Known>,
+}
+
+impl std::fmt::Debug for Applier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Applier").field("known", &self.known).finish_non_exhaustive()
+    }
+}
+
+/// A resource, and whether its objects live in a namespace.
+type Known = (ApiResource, bool);
+
+/// Why an object was not applied.
+#[derive(Debug)]
+pub struct ApplyError {
+    /// What the API server, or the way to it, said last.
+    pub error: kube::Error,
+    /// Whether that came of looking up the kind, not of the object.
+    discovery: bool,
+}
+
+impl ApplyError {
+    /// Whether the API server looked at the object and does not want it: trying again is no use.
+    pub fn is_refusal(&self) -> bool {
+        !self.discovery
+            && matches!(&self.error, kube::Error::Api(status) if (400..500).contains(&status.code))
+    }
+
+    /// In words.
+    pub fn reason(&self) -> String {
+        match &self.error {
+            kube::Error::Api(status) if self.discovery && status.code == 404 => {
+                "the cluster does not know its kind; is the definition installed?".to_owned()
+            }
+            kube::Error::Api(status) => status.message.clone(),
+            other => other.to_string(),
+        }
+    }
+
+    /// Conflict, overload, errors of the server itself (a webhook that is not up yet is one of
+    /// them) and a broken connection pass; a definition just applied takes a moment to be served.
+    fn is_passing(&self) -> bool {
+        match &self.error {
+            kube::Error::Discovery(_) | kube::Error::Service(_) | kube::Error::HyperError(_) => {
+                true
+            }
+            kube::Error::Api(status) => match status.code {
+                409 | 429 | 500..=599 => true,
+                404 => {
+                    self.discovery
+                        || status.message.contains("could not find the requested resource")
+                }
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+}
+
+impl Applier {
+    /// One for the cluster behind `client`.
+    pub fn new(client: Client) -> Self {
+        Applier { client, known: BTreeMap::new() }
+    }
+
+    /// Applies `object`; again does no harm. A namespaced object without a namespace goes to
+    /// `default`.
+    ///
+    /// # Errors
+    /// What the last try met.
+    pub async fn apply(&mut self, object: &Value) -> Result<(), ApplyError> {
+        let mut pause = FIRST_PAUSE;
+        for n_tries in 1.. {
+            let error = match self.apply_once(object).await {
+                Ok(()) => break,
+                Err(error) => error,
+            };
+            if n_tries == TRIES_MAX || !error.is_passing() {
+                return Err(error);
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+        }
+        Ok(())
+    }
+
+    async fn apply_once(&mut self, object: &Value) -> Result<(), ApplyError> {
+        let (resource, namespaced) = self
+            .resource(text(object, "/apiVersion"), text(object, "/kind"))
+            .await
+            .map_err(|error| ApplyError { error, discovery: true })?;
+        let api: Api<DynamicObject> = match (namespaced, text(object, "/metadata/namespace")) {
+            (false, _) => Api::all_with(self.client.clone(), &resource),
+            (true, "") => Api::namespaced_with(self.client.clone(), "default", &resource),
+            (true, namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
+        };
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        let name = text(object, "/metadata/name");
+        let applied = api.patch(name, &params, &Patch::Apply(object)).await;
+        applied.map(|_| ()).map_err(|error| ApplyError { error, discovery: false })
+    }
+
+    /// Kubernetes' own kinds are known; of others only the cluster knows the plural and the scope.
+    async fn resource(&mut self, api_version: &str, kind: &str) -> Result<Known, kube::Error> {
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let gvk = GroupVersionKind::gvk(group, version, kind);
+        let own = built_in()
+            .find(|each| each.group == group && each.version == version && each.kind == kind);
+        if let Some(own) = own {
+            return Ok((ApiResource::from_gvk_with_plural(&gvk, own.plural), own.namespaced));
+        }
+        let key = (api_version.to_owned(), kind.to_owned());
+        if let Some(known) = self.known.get(&key) {
+            return Ok(known.clone());
+        }
+        let (resource, capabilities) = pinned_kind(&self.client, &gvk).await?;
+        let found = (resource, capabilities.scope == Scope::Namespaced);
+        self.known.insert(key, found.clone());
+        Ok(found)
+    }
+}
+
+fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
+    object.pointer(pointer).and_then(Value::as_str).unwrap_or("")
+}
