@@ -6,6 +6,7 @@
 
 mod contract;
 pub mod host;
+pub mod kind;
 pub mod sim;
 
-pub use contract::{Capability, Engine, Fact, FrontDoor, NodeLifecycle};
+pub use contract::{Capability, ContainerPause, Engine, Fact, FrontDoor, NodeLifecycle};
