@@ -14,6 +14,8 @@ pub enum Capability {
     NodeLifecycle,
     /// Taints and other fields of nodes may be changed.
     NodeChanges,
+    /// Containers of pods can be frozen and thawed.
+    ContainerPause,
 }
 
 /// Where clients outside reach the ingress controller.
@@ -44,6 +46,15 @@ pub trait NodeLifecycle: Send + Sync {
     fn start<'a>(&'a self, node: &'a str) -> BoxFuture<'a, Result<(), Error>>;
 }
 
+/// Freezes containers of pods: their sockets stay open and nothing answers.
+pub trait ContainerPause: Send + Sync {
+    /// Freezes `container` (its id, as a pod's status has it) on `node`.
+    fn pause<'a>(&'a self, node: &'a str, container: &'a str) -> BoxFuture<'a, Result<(), Error>>;
+    /// Lets it go on.
+    fn unpause<'a>(&'a self, node: &'a str, container: &'a str)
+    -> BoxFuture<'a, Result<(), Error>>;
+}
+
 /// A running cluster.
 pub trait Engine: Send + Sync {
     /// `sim`, `kind` or `kubeconfig`.
@@ -60,6 +71,10 @@ pub trait Engine: Send + Sync {
     fn front_door(&self) -> FrontDoor;
     /// Node lifecycle, if the engine has it.
     fn nodes(&self) -> Option<&dyn NodeLifecycle>;
+    /// Freezing of containers, if the engine has it.
+    fn containers(&self) -> Option<&dyn ContainerPause> {
+        None
+    }
     /// Lifecycle facts so far, oldest first; empty where the engine knows none.
     fn facts(&self) -> Vec<Fact>;
 }

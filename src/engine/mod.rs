@@ -7,7 +7,8 @@
 mod contract;
 pub mod doctor;
 pub mod host;
+pub mod kind;
 pub mod real;
 pub mod sim;
 
-pub use contract::{Capability, Engine, Fact, FrontDoor, NodeLifecycle};
+pub use contract::{Capability, ContainerPause, Engine, Fact, FrontDoor, NodeLifecycle};

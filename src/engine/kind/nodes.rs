@@ -1,0 +1,138 @@
+//! Faults: nodes stopped and started, containers frozen, through the container engine.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use futures::future::BoxFuture;
+
+use crate::base::Error;
+use crate::engine::{ContainerPause, NodeLifecycle};
+
+use super::cluster::KindCluster;
+use super::container::Containers;
+
+/// The nodes of one cluster as machines. It remembers what it did, so that all of it can be undone.
+#[derive(Debug)]
+pub struct KindNodes {
+    containers: Containers,
+    cluster: String,
+    nodes: Vec<String>,
+    faults: Mutex<Faults>,
+}
+
+/// What is not as it was.
+#[derive(Debug, Default)]
+struct Faults {
+    stopped: BTreeSet<String>,
+    /// Node and container.
+    paused: BTreeSet<(String, String)>,
+}
+
+impl KindNodes {
+    /// The nodes of `cluster`.
+    pub fn new(containers: Containers, cluster: &KindCluster) -> Self {
+        KindNodes {
+            containers,
+            cluster: cluster.name.clone(),
+            nodes: cluster.node_names(),
+            faults: Mutex::default(),
+        }
+    }
+
+    /// Starts what was stopped and thaws what was frozen, whoever forgot to.
+    ///
+    /// # Errors
+    /// Something could not be undone; the rest was tried too.
+    pub async fn undo(&self) -> Result<(), Error> {
+        let (stopped, paused) = {
+            let faults = self.faults();
+            (faults.stopped.clone(), faults.paused.clone())
+        };
+        let mut failed = Vec::new();
+        // A node first: its containers cannot be reached while it is off.
+        for node in &stopped {
+            failed.extend(self.start(node).await.err());
+        }
+        for (node, container) in &paused {
+            failed.extend(self.unpause(node, container).await.err());
+        }
+        if failed.is_empty() {
+            return Ok(());
+        }
+        let texts: Vec<_> = failed.iter().map(ToString::to_string).collect();
+        Err(Error::environment(texts.join("\n")))
+    }
+
+    fn faults(&self) -> MutexGuard<'_, Faults> {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn known(&self, node: &str) -> Result<(), Error> {
+        if self.nodes.iter().any(|known| known == node) {
+            return Ok(());
+        }
+        Err(Error::environment(format!(
+            "no node `{node}` in cluster {}; it has {}",
+            self.cluster,
+            self.nodes.join(", ")
+        )))
+    }
+
+    /// Freezes or thaws a container by the runtime of its node.
+    async fn task(&self, verb: &str, node: &str, container: &str) -> Result<(), Error> {
+        self.known(node)?;
+        // As a pod's status has it.
+        let id = container.strip_prefix("containerd://").unwrap_or(container);
+        let command = ["ctr", "--namespace=k8s.io", "tasks", verb, id];
+        self.containers.exec(node, &command).await.map(drop)
+    }
+}
+
+impl NodeLifecycle for KindNodes {
+    fn stop<'a>(&'a self, node: &'a str) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            self.known(node)?;
+            self.faults().stopped.insert(node.to_owned());
+            // `kill` is a power cut; with podman it would be undone by the restart policy.
+            let call = match self.containers.provider() {
+                "podman" => self.containers.call(["stop", "--time", "0", node]),
+                _ => self.containers.call(["kill", node]),
+            };
+            self.containers.run(&call).await.map(drop)
+        })
+    }
+
+    fn start<'a>(&'a self, node: &'a str) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            self.known(node)?;
+            self.containers.run(&self.containers.call(["start", node])).await?;
+            let mut faults = self.faults();
+            faults.stopped.remove(node);
+            // What was frozen in it did not survive the power cut.
+            faults.paused.retain(|(of, _)| of != node);
+            Ok(())
+        })
+    }
+}
+
+impl ContainerPause for KindNodes {
+    fn pause<'a>(&'a self, node: &'a str, container: &'a str) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            self.known(node)?;
+            self.faults().paused.insert((node.to_owned(), container.to_owned()));
+            self.task("pause", node, container).await
+        })
+    }
+
+    fn unpause<'a>(
+        &'a self,
+        node: &'a str,
+        container: &'a str,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            self.task("resume", node, container).await?;
+            self.faults().paused.remove(&(node.to_owned(), container.to_owned()));
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,114 @@
+//! Reuse: a kept cluster that is what the next run would create.
+
+use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::base::{Error, secs};
+use crate::engine::host::{LeaseFile, Thing};
+
+use super::cluster::KindCluster;
+use super::container::Containers;
+use super::lock::FileLock;
+use super::paths::Paths;
+use super::ready;
+use super::spec::KindSpec;
+
+/// Symbols of a key: enough for the few clusters of one machine.
+const KEY_SYMBOLS: usize = 12;
+/// An API server that does not answer in this time is not worth keeping.
+const ANSWER_LIMIT: Duration = secs(10);
+
+/// What became of the cluster that was kept for a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// There is none.
+    None,
+    /// Its containers run and its API answers. Whether it is clean is for its user to prove.
+    Usable(Box<KindCluster>),
+    /// It cannot be used any more and has to be deleted.
+    Broken {
+        /// The cluster's name.
+        name: String,
+        /// Why.
+        why: String,
+    },
+}
+
+/// The key of the cluster that `spec` asks for, with the add-ons pinned by `addons`
+/// (name, version and hash of each). Equal keys mean interchangeable clusters.
+///
+/// # Errors
+/// The spec is wrong.
+pub fn reuse_key(spec: &KindSpec, addons: &[String]) -> Result<String, Error> {
+    let topology = spec.topology()?;
+    let image = spec.image(&topology)?.unwrap_or_default();
+    let mut addons = addons.to_vec();
+    addons.sort();
+    let mut hash = Sha256::new();
+    let parts = [spec.kubernetes.to_string(), image, topology.fingerprint()?];
+    for part in parts.iter().chain(&addons) {
+        // Lengths keep neighbours apart.
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part.as_bytes());
+    }
+    let digest = hash.finalize();
+    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(hex[..KEY_SYMBOLS].to_owned())
+}
+
+/// The id of the lease under which the cluster of `key` is kept.
+pub fn lease_id(key: &str) -> String {
+    format!("reuse-{key}")
+}
+
+/// Takes the cluster of `key` for this process alone; `None` while another process uses it.
+///
+/// # Errors
+/// The lock file cannot be made.
+pub fn lock(key: &str, paths: &Paths) -> Result<Option<FileLock>, Error> {
+    FileLock::try_take(&paths.locks.join(format!("{}.lock", lease_id(key))))
+}
+
+/// Looks for the cluster kept for `key`; the caller holds its lock.
+///
+/// # Errors
+/// The container engine does not answer.
+pub async fn find(key: &str, containers: &Containers, paths: &Paths) -> Result<Kept, Error> {
+    let file = paths.leases.join(format!("{}.json", lease_id(key)));
+    let lease = std::fs::read_to_string(&file)
+        .ok()
+        .and_then(|text| serde_json::from_str::<LeaseFile>(&text).ok());
+    let Some(lease) = lease else { return Ok(Kept::None) };
+    let name = lease.things.iter().find_map(|thing| match thing {
+        Thing::KindCluster { engine, name } if engine == containers.engine() => Some(name.clone()),
+        _ => None,
+    });
+    let Some(name) = name else { return Ok(Kept::None) };
+    let broken = |why: &str| Kept::Broken { name: name.clone(), why: why.to_owned() };
+    if !lease.kept {
+        return Ok(broken("its creation or its use did not end"));
+    }
+    let Some(cluster) = KindCluster::read(&paths.cluster(&name)) else {
+        return Ok(broken("its record is gone"));
+    };
+    let running = containers.running_of_cluster(&name).await?;
+    let off = cluster.nodes.iter().find(|node| !running.contains(&node.name));
+    if let Some(node) = off {
+        return Ok(broken(&format!("its node {} does not run", node.name)));
+    }
+    if containers.programs().is_dry() {
+        return Ok(Kept::Usable(Box::new(cluster)));
+    }
+    match tokio::time::timeout(ANSWER_LIMIT, answers(&cluster)).await {
+        Ok(Ok(())) => Ok(Kept::Usable(Box::new(cluster))),
+        Ok(Err(why)) => Ok(broken(&why)),
+        Err(_) => Ok(broken("its API does not answer")),
+    }
+}
+
+async fn answers(cluster: &KindCluster) -> Result<(), String> {
+    let client = ready::client(cluster).await.map_err(|error| error.to_string())?;
+    let version = client.apiserver_version().await;
+    version.map(drop).map_err(|error| format!("its API does not answer: {error}"))
+}

@@ -1,0 +1,412 @@
+//! The life of clusters, against a `kind` and a `docker` that keep their state in files.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use super::create::make;
+use super::*;
+use crate::base::{Error, ErrorClass};
+use crate::engine::host::{ContainerEngine, Lease, Programs, Thing};
+use crate::engine::{ContainerPause as _, NodeLifecycle as _};
+
+/// Writes a tar file with these entries.
+pub(super) fn write_tar(path: &Path, entries: &[(&str, &str)]) {
+    let mut tar = tar::Builder::new(fs::File::create(path).expect("a file"));
+    for (name, text) in entries {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o644);
+        // `append_data` would normalise a leading `./`.
+        header.as_gnu_mut().expect("a GNU header").name[..name.len()]
+            .copy_from_slice(name.as_bytes());
+        header.set_cksum();
+        tar.append(&header, text.as_bytes()).expect("an entry");
+    }
+    tar.finish().expect("the end");
+}
+
+/// A machine with fake programs.
+struct Machine {
+    folder: TempDir,
+    paths: Paths,
+    containers: Containers,
+    lease: Lease,
+}
+
+impl Machine {
+    async fn new() -> Machine {
+        Machine::with_faults(&[]).await
+    }
+
+    async fn with_faults(faults: &[(&str, &str)]) -> Machine {
+        let folder = tempfile::tempdir().expect("a folder");
+        let fakes = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support");
+        symlink(fakes.join("fake-docker"), folder.path().join("docker")).expect("a link");
+        symlink(fakes.join("fake-kind"), folder.path().join("kind")).expect("a link");
+        fs::create_dir(folder.path().join("faults")).expect("a folder");
+        for (fault, text) in faults {
+            fs::write(folder.path().join("faults").join(fault), text).expect("a fault");
+        }
+        fs::write(folder.path().join("images"), "node:1\n").expect("a file");
+        let program = |name: &str| folder.path().join(name).display().to_string();
+        let engine = ContainerEngine { program: program("docker"), endpoint: None };
+        let containers = Containers::connect(&Programs::real(), engine)
+            .await
+            .expect("it answers")
+            .with_kind(program("kind"));
+        let paths = Paths::under(&folder.path().join("state"));
+        let lease = Lease::take(&paths.leases, "test", "test").expect("a lease");
+        Machine { paths, containers, lease, folder }
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn running(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.file("containers")).expect("a folder");
+        let mut names: Vec<_> = entries
+            .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// The calls so far, without what differs between runs.
+    fn calls(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.file("calls")).unwrap_or_default();
+        let folder = self.folder.path().display().to_string();
+        text.lines().map(|line| line.replace(&folder, "")).collect()
+    }
+
+    async fn create(&mut self, spec: &KindSpec) -> Result<KindCluster, Error> {
+        create(spec, &self.containers, &mut self.lease, &self.paths).await
+    }
+
+    /// A cluster whose containers run and whose API was not waited for.
+    async fn raised(&mut self) -> KindCluster {
+        let topology = spec().topology().expect("right");
+        let folder = self.paths.cluster("st-test");
+        self.lease.will_make(Thing::Path { path: folder.clone() }).expect("written");
+        self.lease.will_make(teardown::thing(&self.containers, "st-test")).expect("written");
+        let cluster = KindCluster {
+            name: "st-test".into(),
+            engine: self.containers.engine().clone(),
+            kubeconfig: folder.join("kubeconfig"),
+            folder,
+            http_port: 0,
+            https_port: 0,
+            nodes: topology.nodes("st-test"),
+            front_node: "st-test-control-plane".into(),
+            node_image: Some("node:1".into()),
+        };
+        make(cluster, &topology, &ImagePlan::default(), &self.containers).await.expect("raised")
+    }
+
+    fn assert_nothing_left(&self) {
+        assert_eq!(self.running(), Vec::<String>::new());
+        assert_eq!(self.lease.things(), []);
+        let left: Vec<_> = fs::read_dir(&self.paths.clusters).into_iter().flatten().collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+}
+
+fn spec() -> KindSpec {
+    KindSpec { node_image: Some("node:1".into()), ..KindSpec::default() }
+}
+
+#[tokio::test]
+async fn a_failed_creation_leaves_nothing_and_tells_why() {
+    let mut machine =
+        Machine::with_faults(&[("create", "node crashed"), ("late", ""), ("forgets", "")]).await;
+    let error = machine.create(&spec()).await.expect_err("kind fails").to_string();
+    assert!(error.contains("kind create cluster") || error.contains("/kind create"), "{error}");
+    assert!(error.contains("failed to create cluster: node crashed"), "{error}");
+    assert!(error.contains("said last\n  kubelet: failed to run Kubelet"), "{error}");
+    machine.assert_nothing_left();
+    assert!(machine.calls().iter().any(|call| call.starts_with("docker rm")), "kind forgot them");
+}
+
+#[tokio::test]
+async fn a_known_reason_comes_first_and_with_its_fix() {
+    let mut machine = Machine::with_faults(&[("create", "write: no space left on device")]).await;
+    let error = machine.create(&spec()).await.expect_err("kind fails").to_string();
+    assert!(error.starts_with(KindError::DiskFull.advice()), "{error}");
+    machine.assert_nothing_left();
+}
+
+#[tokio::test]
+async fn a_creation_that_exits_0_without_its_nodes_is_a_failure() {
+    let mut machine = Machine::with_faults(&[("half", "")]).await;
+    let error = machine.create(&spec()).await.expect_err("a node is lost").to_string();
+    assert!(error.contains("do not run: st-") && error.contains("-worker2"), "{error}");
+    machine.assert_nothing_left();
+}
+
+#[tokio::test]
+async fn a_port_taken_in_between_is_tried_once_more() {
+    let mut machine = Machine::with_faults(&[("port", "")]).await;
+    let cluster = machine.raised().await;
+    let creations = |call: &&String| call.starts_with("kind create");
+    assert_eq!(machine.calls().iter().filter(creations).count(), 2);
+    let config = fs::read_to_string(machine.file("config")).expect("kind got one");
+    assert!(config.contains(&format!("hostPort: {}", cluster.http_port)), "{config}");
+    assert!(config.contains(&format!("hostPort: {}", cluster.https_port)), "{config}");
+}
+
+#[tokio::test]
+async fn a_cluster_is_deleted_with_what_kind_forgets() {
+    let mut machine = Machine::with_faults(&[("forgets", "")]).await;
+    let cluster = machine.raised().await;
+    assert_eq!(machine.running().len(), 4);
+    fs::write(machine.file("containers/somebody-elses"), "running").expect("written");
+    fs::remove_file(machine.file("containers/somebody-elses")).expect("removed");
+    delete(&machine.containers, &cluster.name, &mut machine.lease, &machine.paths)
+        .await
+        .expect("deleted");
+    machine.assert_nothing_left();
+    delete(&machine.containers, &cluster.name, &mut machine.lease, &machine.paths)
+        .await
+        .expect("deleting what is gone is no error");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_teardown_that_fails_says_what_is_left_and_keeps_the_lease() {
+    let mut machine = Machine::new().await;
+    let cluster = machine.raised().await;
+    fs::write(machine.file("faults/stuck"), "").expect("a fault");
+    let error = delete(&machine.containers, &cluster.name, &mut machine.lease, &machine.paths)
+        .await
+        .expect_err("nothing can be removed");
+    assert_eq!(error.class(), ErrorClass::Environment);
+    let text = error.to_string();
+    assert!(text.starts_with("cluster st-test could not be deleted: "), "{text}");
+    assert!(text.contains("device busy"), "{text}");
+    assert!(text.contains("\n  kind delete cluster --name st-test\n"), "{text}");
+    assert!(text.contains("rm --force --volumes $("), "{text}");
+    assert_eq!(machine.lease.things().len(), 2, "a sweep will try again");
+    assert!(cluster.kubeconfig.exists(), "somebody may want to look");
+}
+
+#[tokio::test]
+async fn a_taken_name_and_a_wrong_one_are_refused_before_anything_is_made() {
+    let mut machine = Machine::new().await;
+    fs::write(machine.file("clusters"), "theirs\n").expect("written");
+    let named = |name: &str| KindSpec { name: Some(name.into()), ..spec() };
+    let error = machine.create(&named("theirs")).await.expect_err("taken").to_string();
+    assert!(error.contains("kind has a cluster `theirs`"), "{error}");
+    let error = machine.create(&named("No Name")).await.expect_err("wrong");
+    assert_eq!(error.class(), ErrorClass::Usage);
+    assert!(!machine.calls().iter().any(|call| call.starts_with("kind create")));
+}
+
+#[tokio::test]
+async fn a_missing_node_image_is_named_with_the_flag_that_helps() {
+    let mut machine = Machine::new().await;
+    let spec = KindSpec { node_image: Some("node:2".into()), ..spec() };
+    let error = machine.create(&spec).await.expect_err("nowhere").to_string();
+    assert!(error.starts_with("the node image node:2 is not here and cannot be pulled\n"));
+    assert!(error.contains("--node-image") && error.contains("manifest unknown"), "{error}");
+    machine.assert_nothing_left();
+}
+
+#[tokio::test]
+async fn missing_images_are_all_listed_before_a_cluster_is_made() {
+    let mut machine = Machine::new().await;
+    let archives = machine.file("archives");
+    fs::create_dir(&archives).expect("a folder");
+    write_tar(&archives.join("a.tar"), &[("manifest.json", r#"[{"RepoTags":["wordpress:6"]}]"#)]);
+    fs::write(machine.file("images"), "node:1\nhere:1\n").expect("written");
+    let spec = KindSpec {
+        images: Some(archives.clone()),
+        wanted_images: ["wordpress:6", "here:1", "gone:1", "x.y/lost:2@sha256:ff"]
+            .map(String::from)
+            .to_vec(),
+        ..spec()
+    };
+    let error = machine.create(&spec).await.expect_err("two are missing").to_string();
+    let wanted = format!(
+        "2 images of the stack and its add-ons are neither in {} (archives: 1) nor in docker:\n  \
+         gone:1\n  x.y/lost:2@sha256:ff\nget each in one of these ways:\n  docker pull gone:1\n  \
+         docker pull x.y/lost:2@sha256:ff && docker tag x.y/lost:2@sha256:ff x.y/lost:2\n  \
+         or `docker save --output NAME.tar IMAGE...` where it is, and the file into the folder of \
+         --images",
+        archives.display()
+    );
+    assert_eq!(error, wanted);
+    assert!(!machine.calls().iter().any(|call| call.starts_with("kind")));
+    let plan = plan(&KindSpec { registry: true, ..spec }, &machine.containers).await;
+    let plan = plan.expect("a registry may serve them");
+    assert_eq!(plan.archives, [archives.join("a.tar")]);
+    assert_eq!(plan.local, ["here:1"]);
+    let pulled: Vec<_> = plan.pulled.iter().map(ToString::to_string).collect();
+    assert_eq!(pulled, ["docker.io/library/gone:1", "x.y/lost:2@sha256:ff"]);
+}
+
+#[tokio::test]
+async fn a_digest_is_proven_by_an_index_or_the_engine_and_named_in_the_nodes() {
+    let mut machine = Machine::new().await;
+    let archives = machine.file("archives");
+    fs::create_dir(&archives).expect("a folder");
+    let index = r#"{"manifests":[{"digest":"sha256:aa","annotations":{"io.containerd.image.name":"a.b/c:1"}}]}"#;
+    write_tar(&archives.join("a.tar"), &[("index.json", index)]);
+    fs::write(machine.file("images"), "node:1\na.b/d:1\na.b/d:1@sha256:dd\n").expect("written");
+    let spec = KindSpec {
+        images: Some(archives),
+        wanted_images: ["a.b/c:1@sha256:aa", "a.b/c:1@sha256:bb", "a.b/d:1@sha256:dd"]
+            .map(String::from)
+            .to_vec(),
+        ..spec()
+    };
+    let plan = plan(&spec, &machine.containers).await.expect("all are there");
+    assert_eq!(plan.local, ["a.b/d:1"]);
+    let unproven: Vec<_> = plan.unproven.iter().map(ToString::to_string).collect();
+    assert_eq!(unproven, ["a.b/c:1@sha256:bb"]);
+    let cluster = machine.raised().await;
+    load(&cluster, &plan, None, &machine.containers).await.expect("loaded");
+    let tags = machine.calls().into_iter().filter(|call| call.contains("images tag"));
+    let worker: Vec<_> = tags.filter(|call| call.contains("st-test-worker2")).collect();
+    let command = "docker exec st-test-worker2 ctr --namespace=k8s.io images tag --force";
+    assert_eq!(
+        worker,
+        [
+            format!("{command} a.b/c:1 a.b/c@sha256:aa"),
+            format!("{command} a.b/c:1 a.b/c@sha256:bb"),
+            format!("{command} a.b/d:1 a.b/d@sha256:dd"),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn an_archive_with_absent_platforms_is_fed_to_each_node() {
+    let mut machine = Machine::new().await;
+    let cluster = machine.raised().await;
+    fs::write(machine.file("faults/platform"), "").expect("a fault");
+    let archive = machine.file("a.tar");
+    fs::write(&archive, "x").expect("written");
+    let plan = ImagePlan { archives: vec![archive], ..ImagePlan::default() };
+    load(&cluster, &plan, None, &machine.containers).await.expect("loaded");
+    let imports = machine.calls().into_iter().filter(|call| call.contains("images import -"));
+    assert_eq!(imports.count(), 4);
+}
+
+#[tokio::test]
+async fn an_old_docker_saves_without_a_platform() {
+    let machine = Machine::with_faults(&[("old", "")]).await;
+    let file = machine.file("saved.tar");
+    machine.containers.save(&["a:1".into(), "b:1".into()], &file).await.expect("saved");
+    assert!(file.exists());
+    let saves: Vec<_> =
+        machine.calls().into_iter().filter(|call| call.starts_with("docker save")).collect();
+    assert_eq!(
+        saves,
+        [
+            "docker save --platform linux/amd64 --output /saved.tar a:1 b:1",
+            "docker save --output /saved.tar a:1 b:1"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn nodes_stop_and_start_containers_freeze_and_all_is_undone() {
+    let mut machine = Machine::new().await;
+    let cluster = machine.raised().await;
+    let nodes = KindNodes::new(machine.containers.clone(), &cluster);
+    let error = nodes.stop("somebody-elses").await.expect_err("not ours").to_string();
+    assert!(error.contains("no node `somebody-elses` in cluster st-test"), "{error}");
+    nodes.stop("st-test-worker").await.expect("stopped");
+    nodes.pause("st-test-worker2", "containerd://abc").await.expect("frozen");
+    let running = machine.containers.running_of_cluster("st-test").await.expect("listed");
+    assert!(!running.contains(&"st-test-worker".to_owned()));
+    nodes.undo().await.expect("undone");
+    let running = machine.containers.running_of_cluster("st-test").await.expect("listed");
+    assert_eq!(running.len(), 4);
+    let last = machine.calls().into_iter().rfind(|call| call.contains(" tasks ")).expect("a call");
+    assert_eq!(last, "docker exec st-test-worker2 ctr --namespace=k8s.io tasks resume abc");
+    let n_calls = machine.calls().len();
+    nodes.undo().await.expect("nothing to undo");
+    assert_eq!(machine.calls().len(), n_calls);
+}
+
+#[tokio::test]
+async fn an_engine_that_does_not_answer_is_explained() {
+    let machine = Machine::with_faults(&[]).await;
+    fs::write(machine.file("faults/down"), "").expect("a fault");
+    let engine = machine.containers.engine().clone();
+    let error = Containers::connect(&Programs::real(), engine).await.expect_err("down");
+    assert!(error.to_string().starts_with(KindError::EngineSilent.advice()), "{error}");
+    let hints = EngineHints { provider: Some("nerdctl".into()), ..EngineHints::default() };
+    let error = Containers::detect(&Programs::real(), &hints).await.expect_err("not driven");
+    assert_eq!(error.class(), ErrorClass::Usage);
+}
+
+#[tokio::test]
+async fn a_kept_cluster_is_found_by_its_key_if_all_its_nodes_run() {
+    let mut machine = Machine::new().await;
+    let key = reuse_key(&spec(), &["metrics-server 0.9.0".into()]).expect("a key");
+    let other = reuse_key(&KindSpec { workers: Some(2), ..spec() }, &[]).expect("a key");
+    assert_ne!(key, other);
+    assert_ne!(key, reuse_key(&spec(), &["metrics-server 0.8.1".into()]).expect("a key"));
+    assert_eq!(find(&key, &machine.containers, &machine.paths).await.expect("asked"), Kept::None);
+    let cluster = machine.raised().await;
+    cluster.write().expect("written");
+    let mut lease = Lease::take(&machine.paths.leases, &lease_id(&key), "reuse").expect("taken");
+    lease.will_make(teardown::thing(&machine.containers, &cluster.name)).expect("written");
+    let found = find(&key, &machine.containers, &machine.paths).await.expect("asked");
+    assert!(matches!(found, Kept::Broken { .. }), "not kept: {found:?}");
+    lease.keep().expect("kept");
+    fs::write(machine.file("containers/st-test-worker3"), "stopped").expect("written");
+    let found = find(&key, &machine.containers, &machine.paths).await.expect("asked");
+    let Kept::Broken { name, why } = found else { panic!("{found:?}") };
+    assert_eq!((name.as_str(), why.as_str()), ("st-test", "its node st-test-worker3 does not run"));
+    fs::write(machine.file("containers/st-test-worker3"), "running").expect("written");
+    let found = find(&key, &machine.containers, &machine.paths).await.expect("asked");
+    let Kept::Broken { why, .. } = found else { panic!("the fake has no API: {found:?}") };
+    assert!(why.contains("kubeconfig"), "{why}");
+    let held = lock(&key, &machine.paths).expect("locked").expect("nobody holds it");
+    assert!(lock(&key, &machine.paths).expect("asked").is_none());
+    drop(held);
+}
+
+/// Every command of a cluster's life, in order. `UPDATE_GOLDEN=1` rewrites the file.
+#[tokio::test]
+async fn a_dry_run_shows_every_command_in_order() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let archives = folder.path().join("archives");
+    fs::create_dir(&archives).expect("a folder");
+    write_tar(&archives.join("a.tar"), &[("manifest.json", r#"[{"RepoTags":["wordpress:6"]}]"#)]);
+    let programs = Programs::dry();
+    let hints = EngineHints {
+        docker_host: Some("unix:///run/docker.sock".into()),
+        ..EngineHints::default()
+    };
+    let containers = Containers::detect(&programs, &hints).await.expect("answered");
+    let paths = Paths::under(&folder.path().join("state"));
+    let mut lease = Lease::take(&paths.leases, "dry", "dry run").expect("a lease");
+    let spec = KindSpec {
+        name: Some("st-dry".into()),
+        images: Some(archives),
+        wanted_images: vec!["wordpress:6".into(), "mysql:8".into()],
+        ..KindSpec::default()
+    };
+    let cluster = create(&spec, &containers, &mut lease, &paths).await.expect("nothing is run");
+    assert_eq!((cluster.http_port, cluster.context().as_str()), (8080, "kind-st-dry"));
+    let pulled = ImagePlan {
+        pulled: vec![ImageName::parse("quay.io/ceph/ceph:v20").expect("a name")],
+        ..ImagePlan::default()
+    };
+    attach_registries(&cluster, &pulled, &containers, &paths).await.expect("nothing is run");
+    delete(&containers, &cluster.name, &mut lease, &paths).await.expect("nothing is run");
+    assert_eq!(lease.things(), []);
+    assert!(!paths.clusters.exists() && !paths.locks.exists(), "a dry run writes nothing");
+    let root = folder.path().display().to_string();
+    let text = programs.written_down().join("\n").replace(&root, "") + "\n";
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/kind-dry-run.txt");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&golden, &text).expect("written");
+    }
+    assert_eq!(text, fs::read_to_string(&golden).unwrap_or_default());
+}

@@ -1,0 +1,448 @@
+//! Topology: kind's own file format, checked, with what each cluster needs filled in.
+
+use std::path::Path;
+
+use serde_yaml::{Mapping, Value};
+
+use crate::base::Error;
+
+use super::cluster::KindNode;
+use super::ports::Ports;
+use super::spec::ExtraMount;
+
+/// The topology that ships with the product.
+const STANDARD: &str = include_str!("../../../manifests/kind/cluster.yaml");
+/// What kind reads in the file (`kind@v0.32.0:pkg/apis/config/v1alpha4/types.go`); it refuses the rest.
+const CLUSTER_FIELDS: &[&str] = &[
+    "kind",
+    "apiVersion",
+    "name",
+    "nodes",
+    "networking",
+    "featureGates",
+    "runtimeConfig",
+    "kubeadmConfigPatches",
+    "kubeadmConfigPatchesJSON6902",
+    "containerdConfigPatches",
+    "containerdConfigPatchesJSON6902",
+];
+const NODE_FIELDS: &[&str] = &[
+    "role",
+    "image",
+    "labels",
+    "extraMounts",
+    "extraPortMappings",
+    "kubeadmConfigPatches",
+    "kubeadmConfigPatchesJSON6902",
+];
+const PORT_FIELDS: &[&str] = &["containerPort", "hostPort", "listenAddress", "protocol"];
+const API_VERSION: &str = "kind.x-k8s.io/v1alpha4";
+const ADDRESS: &str = "127.0.0.1";
+/// Near matches worth proposing.
+const MIN_SIMILARITY: f64 = 0.7;
+/// Label of the node where the ingress controller runs.
+const INGRESS_LABEL: &str = "ingress-ready";
+
+/// A cluster's nodes, as kind's configuration has them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Topology {
+    document: Mapping,
+    nodes: Vec<Mapping>,
+}
+
+/// Where in which file something is wrong.
+struct Place<'a> {
+    source: &'a str,
+    path: String,
+}
+
+impl Place<'_> {
+    fn wrong(&self, why: impl std::fmt::Display) -> Error {
+        Error::usage(format!("{}: `{}`: {why}", self.source, self.path))
+    }
+
+    fn at(&self, field: &str) -> Place<'_> {
+        let dot = if self.path.is_empty() || field.starts_with('[') { "" } else { "." };
+        Place { source: self.source, path: format!("{}{dot}{field}", self.path) }
+    }
+
+    fn known(&self, fields: &Mapping, known: &[&str]) -> Result<(), Error> {
+        for key in fields.keys().filter_map(Value::as_str) {
+            if known.contains(&key) {
+                continue;
+            }
+            let near = known
+                .iter()
+                .map(|name| (strsim::jaro_winkler(name, key), *name))
+                .filter(|(score, _)| *score > MIN_SIMILARITY)
+                .max_by(|a, b| a.0.total_cmp(&b.0));
+            let hint = near.map(|(_, name)| format!("; did you mean `{name}`?"));
+            return Err(self
+                .at(key)
+                .wrong(format!("kind knows no such field{}", hint.unwrap_or_default())));
+        }
+        Ok(())
+    }
+}
+
+impl Topology {
+    /// The topology of `manifests/kind/cluster.yaml`.
+    ///
+    /// # Errors
+    /// The file that ships with the product is broken.
+    pub fn standard() -> Result<Topology, Error> {
+        Topology::parse(STANDARD, "manifests/kind/cluster.yaml")
+    }
+
+    /// The topology in `file`.
+    ///
+    /// # Errors
+    /// A usage error that names file and field.
+    pub fn read(file: &Path) -> Result<Topology, Error> {
+        let source = file.display().to_string();
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| Error::usage(format!("--topology: cannot read {source}: {error}")))?;
+        Topology::parse(&text, &source)
+    }
+
+    /// The topology in `text`, which errors call `source`.
+    ///
+    /// # Errors
+    /// A usage error that names file and field.
+    pub fn parse(text: &str, source: &str) -> Result<Topology, Error> {
+        let top = Place { source, path: String::new() };
+        let document: Mapping = serde_yaml::from_str(text)
+            .map_err(|error| Error::usage(format!("{source}: no kind configuration: {error}")))?;
+        top.known(&document, CLUSTER_FIELDS)?;
+        expect_text(&top, &document, "kind", "Cluster")?;
+        expect_text(&top, &document, "apiVersion", API_VERSION)?;
+        check_patches(&top, &document)?;
+        let nodes = match document.get("nodes") {
+            // kind's own default.
+            None | Some(Value::Null) => vec![role("control-plane")],
+            Some(Value::Sequence(nodes)) => {
+                let numbered = nodes.iter().enumerate();
+                numbered.map(|(n, node)| check_node(&top, n, node)).collect::<Result<_, _>>()?
+            }
+            Some(_) => return Err(top.at("nodes").wrong("a list of nodes is needed")),
+        };
+        if !nodes.iter().any(|node| !is_worker(node)) {
+            return Err(top.at("nodes").wrong("at least one node must be a control-plane"));
+        }
+        Ok(Topology { document, nodes })
+    }
+
+    /// Sets the number of workers: the last ones go, or plain ones are added.
+    pub fn set_workers(&mut self, wanted: usize) {
+        let mut left = wanted;
+        self.nodes.retain(|node| {
+            let keep = !is_worker(node) || left > 0;
+            if is_worker(node) {
+                left = left.saturating_sub(1);
+            }
+            keep
+        });
+        self.nodes.extend((0..left).map(|_| role("worker")));
+    }
+
+    /// Adds `mounts` to every node.
+    pub fn mount(&mut self, mounts: &[ExtraMount]) {
+        for node in &mut self.nodes {
+            let mut all = sequence(node, "extraMounts");
+            all.extend(mounts.iter().filter_map(|mount| serde_yaml::to_value(mount).ok()));
+            if !all.is_empty() {
+                node.insert("extraMounts".into(), Value::Sequence(all));
+            }
+        }
+    }
+
+    /// Whether every node names its image.
+    pub fn names_all_images(&self) -> bool {
+        self.nodes.iter().all(|node| node.get("image").is_some_and(|image| !image.is_null()))
+    }
+
+    /// The images that nodes name themselves.
+    pub fn images(&self) -> Vec<String> {
+        let named = self.nodes.iter().filter_map(|node| node.get("image")?.as_str());
+        named.map(str::to_owned).collect()
+    }
+
+    /// The nodes of a cluster called `name`: kind numbers each role from its second node on.
+    pub fn nodes(&self, name: &str) -> Vec<KindNode> {
+        let (mut planes, mut workers) = (0, 0);
+        let numbered = |role: &str, n: &mut usize| {
+            *n += 1;
+            let number = if *n == 1 { String::new() } else { n.to_string() };
+            format!("{name}-{role}{number}")
+        };
+        self.nodes
+            .iter()
+            .map(|node| match is_worker(node) {
+                true => KindNode { name: numbered("worker", &mut workers), worker: true },
+                false => KindNode { name: numbered("control-plane", &mut planes), worker: false },
+            })
+            .collect()
+    }
+
+    /// Index of the node where the front door's ports arrive: the one that maps port 80, or is
+    /// labelled for it, or the first control-plane.
+    pub fn front_node(&self) -> usize {
+        let maps = |node: &Mapping| mapping_of(node, 80).is_some();
+        let labelled = |node: &Mapping| {
+            node.get("labels").and_then(|labels| labels.get(INGRESS_LABEL)).is_some()
+        };
+        let position = |which: &dyn Fn(&Mapping) -> bool| self.nodes.iter().position(which);
+        position(&maps)
+            .or_else(|| position(&labelled))
+            .or_else(|| position(&|node| !is_worker(node)))
+            .unwrap_or(0)
+    }
+
+    /// What tells this topology from another, whatever cluster it is made for.
+    pub fn fingerprint(&self) -> Result<String, Error> {
+        self.render(Ports { http: 0, https: 0 })
+    }
+
+    /// The file for one cluster.
+    pub(super) fn render(&self, ports: Ports) -> Result<String, Error> {
+        let mut nodes = self.nodes.clone();
+        let front = self.front_node();
+        if let Some(node) = nodes.get_mut(front) {
+            let mut labels =
+                node.get("labels").and_then(Value::as_mapping).cloned().unwrap_or_default();
+            labels.insert(INGRESS_LABEL.into(), "true".into());
+            node.insert("labels".into(), Value::Mapping(labels));
+            open(node, 80, ports.http);
+            open(node, 443, ports.https);
+        }
+        let mut document = self.document.clone();
+        // The name is an argument; two places for it could disagree.
+        document.remove("name");
+        let nodes = nodes.into_iter().map(Value::Mapping).collect();
+        document.insert("nodes".into(), Value::Sequence(nodes));
+        serde_yaml::to_string(&document)
+            .map_err(|error| Error::usage(format!("the topology cannot be written: {error}")))
+    }
+}
+
+fn role(role: &str) -> Mapping {
+    Mapping::from_iter([("role".into(), role.into())])
+}
+
+fn is_worker(node: &Mapping) -> bool {
+    node.get("role").and_then(Value::as_str) == Some("worker")
+}
+
+fn sequence(node: &Mapping, field: &str) -> Vec<Value> {
+    node.get(field).and_then(Value::as_sequence).cloned().unwrap_or_default()
+}
+
+/// Index of the node's mapping of `container_port`.
+fn mapping_of(node: &Mapping, container_port: u64) -> Option<usize> {
+    let mappings = node.get("extraPortMappings")?.as_sequence()?;
+    mappings.iter().position(|mapping| {
+        mapping.get("containerPort").and_then(Value::as_u64) == Some(container_port)
+    })
+}
+
+/// Leads `host_port` on this machine alone to `container_port` of the node.
+fn open(node: &mut Mapping, container_port: u64, host_port: u16) {
+    let mut mappings = sequence(node, "extraPortMappings");
+    let known = mapping_of(node, container_port).and_then(|idx| mappings.get_mut(idx));
+    let mapping = match known {
+        Some(mapping) => mapping,
+        None => {
+            mappings.push(Value::Mapping(Mapping::from_iter([
+                ("containerPort".into(), container_port.into()),
+                ("protocol".into(), "TCP".into()),
+            ])));
+            let last = mappings.len() - 1;
+            &mut mappings[last]
+        }
+    };
+    if let Value::Mapping(mapping) = mapping {
+        mapping.insert("hostPort".into(), host_port.into());
+        mapping.insert("listenAddress".into(), ADDRESS.into());
+    }
+    node.insert("extraPortMappings".into(), Value::Sequence(mappings));
+}
+
+fn expect_text(place: &Place, fields: &Mapping, field: &str, wanted: &str) -> Result<(), Error> {
+    match fields.get(field).and_then(Value::as_str) {
+        Some(text) if text == wanted => Ok(()),
+        _ => Err(place.at(field).wrong(format!("it must be `{wanted}`"))),
+    }
+}
+
+/// A patch that names an apiVersion is dropped without a word where kind generates another one
+/// (`kind@v0.32.0:pkg/internal/patch/resource.go`).
+fn check_patches(place: &Place, fields: &Mapping) -> Result<(), Error> {
+    for (n, patch) in sequence(fields, "kubeadmConfigPatches").iter().enumerate() {
+        let text = patch.as_str().unwrap_or_default();
+        if text.lines().any(|line| line.trim_start().starts_with("apiVersion:")) {
+            return Err(place.at("kubeadmConfigPatches").at(&format!("[{n}]")).wrong(
+                "take the line `apiVersion` out: kind drops the patch without a word for the \
+                 Kubernetes minors that use another version",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn check_node(top: &Place, n: usize, node: &Value) -> Result<Mapping, Error> {
+    let nodes = top.at("nodes");
+    let place = nodes.at(&format!("[{n}]"));
+    let Value::Mapping(node) = node else { return Err(place.wrong("a node has fields")) };
+    place.known(node, NODE_FIELDS)?;
+    match node.get("role").map(|role| role.as_str()) {
+        None | Some(Some("control-plane" | "worker")) => {}
+        _ => return Err(place.at("role").wrong("it must be `control-plane` or `worker`")),
+    }
+    for field in ["extraMounts", "extraPortMappings", "kubeadmConfigPatches"] {
+        if node.get(field).is_some_and(|value| !value.is_sequence() && !value.is_null()) {
+            return Err(place.at(field).wrong("a list is needed"));
+        }
+    }
+    if node.get("labels").is_some_and(|labels| !labels.is_mapping() && !labels.is_null()) {
+        return Err(place.at("labels").wrong("names and values are needed"));
+    }
+    for (m, mapping) in sequence(node, "extraPortMappings").iter().enumerate() {
+        let list = place.at("extraPortMappings");
+        let place = list.at(&format!("[{m}]"));
+        let Value::Mapping(mapping) = mapping else {
+            return Err(place.wrong("a port mapping has fields"));
+        };
+        place.known(mapping, PORT_FIELDS)?;
+        let port = mapping.get("containerPort").and_then(Value::as_u64);
+        if !port.is_some_and(|port| (1..=65_535).contains(&port)) {
+            return Err(place.at("containerPort").wrong("a port, 1 to 65535, is needed"));
+        }
+    }
+    check_patches(&place, node)?;
+    Ok(node.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::base::ErrorClass;
+
+    const PORTS: Ports = Ports { http: 31_080, https: 31_443 };
+
+    fn head(rest: &str) -> String {
+        format!("kind: Cluster\napiVersion: {API_VERSION}\n{rest}")
+    }
+
+    #[test]
+    fn the_standard_one_gets_ports_and_one_and_three_nodes() {
+        let topology = Topology::standard().expect("it is right");
+        let names: Vec<_> = topology.nodes("st-x").into_iter().map(|node| node.name).collect();
+        assert_eq!(names, ["st-x-control-plane", "st-x-worker", "st-x-worker2", "st-x-worker3"]);
+        let text = topology.render(PORTS).expect("it can be written");
+        let wanted = "nodes:\n- role: control-plane\n  labels:\n    ingress-ready: 'true'\n  \
+                      extraPortMappings:\n  - containerPort: 80\n    protocol: TCP\n    \
+                      hostPort: 31080\n    listenAddress: 127.0.0.1\n  - containerPort: 443\n    \
+                      protocol: TCP\n    hostPort: 31443\n    listenAddress: 127.0.0.1\n\
+                      - role: worker\n- role: worker\n- role: worker\n";
+        assert!(text.ends_with(wanted), "{text}");
+    }
+
+    #[test]
+    fn workers_are_dropped_from_the_end_or_added() {
+        let text =
+            head("nodes:\n- role: control-plane\n- {role: worker, image: 'a:1'}\n- role: worker\n");
+        let mut topology = Topology::parse(&text, "t").expect("right");
+        topology.set_workers(1);
+        assert_eq!(topology.nodes("c").len(), 2);
+        assert_eq!(topology.images(), ["a:1"]);
+        topology.set_workers(4);
+        assert_eq!(
+            topology.nodes("c").last().map(|n| n.name.clone()).as_deref(),
+            Some("c-worker4")
+        );
+        topology.set_workers(0);
+        assert_eq!(topology.nodes("c").len(), 1);
+    }
+
+    #[test]
+    fn what_the_user_wrote_stays() {
+        let text = head(
+            "name: theirs\nnetworking: {podSubnet: 10.9.0.0/16}\nnodes:\n- role: control-plane\n\
+             - role: worker\n  labels: {zone: a}\n  extraPortMappings:\n  \
+             - {containerPort: 80, hostPort: 80, listenAddress: 0.0.0.0}\n  - {containerPort: 9, hostPort: 99}\n",
+        );
+        let topology = Topology::parse(&text, "t").expect("right");
+        assert_eq!(topology.front_node(), 1);
+        let text = topology.render(PORTS).expect("it can be written");
+        let back: Value = serde_yaml::from_str(&text).expect("YAML");
+        assert!(back.get("name").is_none(), "{text}");
+        assert_eq!(back["networking"]["podSubnet"], "10.9.0.0/16");
+        assert_eq!(back["nodes"][1]["labels"]["zone"], "a");
+        assert_eq!(back["nodes"][1]["labels"]["ingress-ready"], "true");
+        let ports = &back["nodes"][1]["extraPortMappings"];
+        assert_eq!(
+            (&ports[0]["hostPort"], &ports[0]["listenAddress"]),
+            (&31_080.into(), &"127.0.0.1".into())
+        );
+        assert_eq!(ports[1]["hostPort"], 99);
+        assert_eq!(ports[2]["hostPort"], 31_443);
+    }
+
+    #[test]
+    fn mounts_reach_every_node() {
+        let mut topology = Topology::standard().expect("right");
+        topology.mount(&[ExtraMount::host_to_container("/dev")]);
+        let text = topology.render(PORTS).expect("it can be written");
+        assert_eq!(text.matches("hostPath: /dev\n").count(), 4, "{text}");
+        assert_eq!(text.matches("propagation: HostToContainer").count(), 4, "{text}");
+    }
+
+    #[rstest]
+    #[case::kind("kind: Pod\napiVersion: v1\n", "file.yaml: `kind`: it must be `Cluster`")]
+    #[case::version(
+        "kind: Cluster\napiVersion: v1\n",
+        "`apiVersion`: it must be `kind.x-k8s.io/v1alpha4`"
+    )]
+    #[case::field(
+        "kind: Cluster\nnods: []\n",
+        "`nods`: kind knows no such field; did you mean `nodes`?"
+    )]
+    fn heads_are_checked(#[case] text: &str, #[case] wanted: &str) {
+        refused(text, wanted);
+    }
+
+    #[rstest]
+    #[case::role(
+        "nodes: [{role: master}]",
+        "`nodes[0].role`: it must be `control-plane` or `worker`"
+    )]
+    #[case::no_plane(
+        "nodes: [{role: worker}]",
+        "`nodes`: at least one node must be a control-plane"
+    )]
+    #[case::node_field(
+        "nodes: [{rol: worker}]",
+        "`nodes[0].rol`: kind knows no such field; did you mean `role`?"
+    )]
+    #[case::port(
+        "nodes: [{extraPortMappings: [{containerPort: http}]}]",
+        "`nodes[0].extraPortMappings[0].containerPort`: a port, 1 to 65535, is needed"
+    )]
+    #[case::patch(
+        "kubeadmConfigPatches: ['{kind: X}', \"apiVersion: kubeadm.k8s.io/v1beta3\\nkind: X\"]",
+        "`kubeadmConfigPatches[1]`: take the line `apiVersion` out"
+    )]
+    #[case::nodes("nodes: 3", "`nodes`: a list of nodes is needed")]
+    fn nodes_are_checked(#[case] rest: &str, #[case] wanted: &str) {
+        refused(&head(rest), wanted);
+    }
+
+    fn refused(text: &str, wanted: &str) {
+        let error = Topology::parse(text, "file.yaml").expect_err("it is wrong");
+        assert_eq!(error.class(), ErrorClass::Usage);
+        assert!(error.to_string().contains(wanted), "{error}");
+        assert!(error.to_string().starts_with("file.yaml: "), "{error}");
+    }
+}
