@@ -32,6 +32,14 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// List all suites and scenarios with what they claim
     List,
+    /// Bring up a cluster with the add-ons and leave it running
+    Up(Box<UpArgs>),
+    /// Remove clusters that `up`, --keep or --reuse left running
+    Down(DownArgs),
+    /// Remove what runs that died have left on this machine
+    Gc(GcArgs),
+    /// Say whether this machine can run the kind engine, and how to mend what is missing
+    Doctor(Box<DoctorArgs>),
 }
 
 /// Where the stack runs.
@@ -45,6 +53,103 @@ pub enum EngineArg {
     Kind,
     /// A cluster that exists
     Kubeconfig,
+}
+
+/// When a cluster stays after a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum KeepArg {
+    /// The cluster goes
+    Never,
+    /// It stays when a scenario did not pass
+    OnFailure,
+    /// It stays
+    Always,
+}
+
+/// When evidence is gathered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ArtifactsArg {
+    /// For scenarios that did not pass
+    OnFailure,
+    /// For every scenario
+    Always,
+}
+
+/// How a kind cluster is made.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Cluster")]
+pub struct ClusterArgs {
+    /// Node image [default: kind's image of the chosen minor, pinned by digest]
+    #[arg(long, env = "SEATRIAL_NODE_IMAGE", value_name = "IMAGE")]
+    pub node_image: Option<String>,
+    /// Folder of image archives (docker save) to load into the nodes
+    #[arg(long, env = "SEATRIAL_IMAGES", value_name = "DIR")]
+    pub images: Option<PathBuf>,
+    /// Folder of add-on manifests, one folder each, instead of the pinned downloads
+    #[arg(long, env = "SEATRIAL_ADDONS", value_name = "DIR")]
+    pub addons: Option<PathBuf>,
+    /// Worker nodes [default: 3]
+    #[arg(long, env = "SEATRIAL_WORKERS", value_name = "N")]
+    pub workers: Option<usize>,
+    /// kind configuration to start from [default: manifests/kind/cluster.yaml, built in]
+    #[arg(long, env = "SEATRIAL_TOPOLOGY", value_name = "FILE")]
+    pub topology: Option<PathBuf>,
+}
+
+/// Arguments of `up`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXIT_CODES)]
+pub struct UpArgs {
+    /// Engine [default: kind]
+    #[arg(long, env = "SEATRIAL_ENGINE", value_enum)]
+    pub engine: Option<EngineArg>,
+    /// The stack that says which add-ons and images are needed [default: manifests/wordpress]
+    #[arg(long, env = "SEATRIAL_MANIFESTS", value_name = "PATH")]
+    pub manifests: Option<PathBuf>,
+    /// Kubernetes minor [default: newest]
+    #[arg(long, env = "SEATRIAL_KUBERNETES", value_name = "MINOR")]
+    pub kubernetes: Option<String>,
+    /// How the cluster is made.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+    /// Settings file [default: seatrial.toml beside the manifests or in the working folder]
+    #[arg(long, env = "SEATRIAL_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print the commands that would be run, in order, and run none
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Arguments of `down`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct DownArgs {
+    /// Name of the cluster [default: all that were left running]
+    pub name: Option<String>,
+}
+
+/// Arguments of `gc`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct GcArgs {
+    /// Also remove what was kept on purpose
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// Arguments of `doctor`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct DoctorArgs {
+    /// The stack that says which add-ons are needed [default: manifests/wordpress]
+    #[arg(long, env = "SEATRIAL_MANIFESTS", value_name = "PATH")]
+    pub manifests: Option<PathBuf>,
+    /// Kubernetes minor [default: newest]
+    #[arg(long, env = "SEATRIAL_KUBERNETES", value_name = "MINOR")]
+    pub kubernetes: Option<String>,
+    /// How the cluster would be made.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+    /// Settings file [default: seatrial.toml beside the manifests or in the working folder]
+    #[arg(long, env = "SEATRIAL_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 /// Arguments of `run`.
@@ -66,7 +171,7 @@ pub struct RunArgs {
     /// How many seeds, from the first on [default: 1]
     #[arg(long, env = "SEATRIAL_SEEDS", value_name = "N")]
     pub seeds: Option<u64>,
-    /// Kubernetes minor to simulate, 1.20 to 1.37 [default: newest]
+    /// Kubernetes minor to simulate or to create, 1.20 to 1.37 [default: newest]
     #[arg(long, env = "SEATRIAL_KUBERNETES", value_name = "MINOR")]
     pub kubernetes: Option<String>,
     /// Folder for report.json and junit.xml [default: one of its own in target/seatrial]
@@ -81,4 +186,22 @@ pub struct RunArgs {
     /// Context of the kubeconfig engine; there is no silent use of the current one
     #[arg(long, env = "SEATRIAL_CONTEXT", value_name = "NAME")]
     pub context: Option<String>,
+    /// How a kind cluster is made.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+    /// When the kind cluster stays after the run [default: never]
+    #[arg(long, env = "SEATRIAL_KEEP", value_enum, num_args = 0..=1, default_missing_value = "always")]
+    pub keep: Option<KeepArg>,
+    /// Use the cluster that an earlier run with the same version, topology and add-ons left, and leave it
+    #[arg(long, env = "SEATRIAL_REUSE")]
+    pub reuse: bool,
+    /// Install missing add-ons into a cluster that exists
+    #[arg(long, env = "SEATRIAL_INSTALL_ADDONS")]
+    pub install_addons: bool,
+    /// When events, logs and states are written beside the reports [default: on-failure]
+    #[arg(long, env = "SEATRIAL_ARTIFACTS", value_enum)]
+    pub artifacts: Option<ArtifactsArg>,
+    /// Print the commands that would be run, in order, and run none
+    #[arg(long)]
+    pub dry_run: bool,
 }

@@ -23,6 +23,12 @@ pub(super) struct Config {
     pub(super) seeds: Option<u64>,
     pub(super) kubernetes: Option<String>,
     pub(super) report: Option<PathBuf>,
+    pub(super) context: Option<String>,
+    pub(super) node_image: Option<String>,
+    pub(super) images: Option<PathBuf>,
+    pub(super) addons: Option<PathBuf>,
+    pub(super) workers: Option<usize>,
+    pub(super) topology: Option<PathBuf>,
     #[serde(default, rename = "app")]
     pub(super) apps: Vec<AppConfig>,
 }

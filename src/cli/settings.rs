@@ -10,7 +10,7 @@ use crate::stack::Stack;
 use crate::suite::{EngineChoice, RunRequest};
 use crate::suites;
 
-use super::args::{EngineArg, RunArgs};
+use super::args::{ArtifactsArg, ClusterArgs, EngineArg, KeepArg, RunArgs};
 use super::config::Config;
 
 /// The stack that is proved when none is named.
@@ -19,6 +19,10 @@ const DEFAULT_MANIFESTS: &str = "manifests/wordpress";
 const DEFAULT_REPORTS: &str = "target/seatrial";
 /// More seeds than this in one run are a typing error.
 const SEEDS_MAX: u64 = 1_000_000;
+/// Worker nodes of a cluster that is made for a run.
+pub(super) const DEFAULT_WORKERS: usize = 3;
+/// More nodes than this do not fit on one machine.
+const WORKERS_MAX: usize = 20;
 
 /// All settings of a run.
 #[derive(Clone, Debug)]
@@ -35,7 +39,7 @@ pub struct Settings {
     pub seed: u64,
     /// Number of seeds.
     pub n_seeds: u64,
-    /// The minor to simulate.
+    /// The minor to simulate or to create.
     pub kubernetes: Profile,
     /// Where reports go.
     pub report: PathBuf,
@@ -43,25 +47,78 @@ pub struct Settings {
     pub jobs: usize,
     /// Program models for images that the simulator does not know.
     pub apps: Vec<GenericApp>,
+    /// How a kind cluster is made.
+    pub cluster: ClusterSettings,
+    /// Context of the kubeconfig engine.
+    pub context: Option<String>,
+    /// When a kind cluster stays.
+    pub keep: KeepArg,
+    /// Whether clusters are shared with other runs.
+    pub reuse: bool,
+    /// Whether missing add-ons are installed into a cluster that exists.
+    pub install_addons: bool,
+    /// When evidence is gathered.
+    pub artifacts: ArtifactsArg,
+    /// Whether external commands are printed instead of run.
+    pub dry_run: bool,
+}
+
+/// How a kind cluster is made.
+#[derive(Clone, Debug)]
+pub struct ClusterSettings {
+    /// Node image; by default kind's image of the chosen minor.
+    pub node_image: Option<String>,
+    /// Folder of image archives.
+    pub images: Option<PathBuf>,
+    /// Folder of add-on manifests.
+    pub addons: Option<PathBuf>,
+    /// Worker nodes.
+    pub workers: usize,
+    /// kind configuration to start from.
+    pub topology: Option<PathBuf>,
+}
+
+impl ClusterSettings {
+    /// Resolves what was typed.
+    ///
+    /// # Errors
+    /// A usage error for a value that cannot be.
+    pub(super) fn resolve(args: &ClusterArgs, config: &Config) -> Result<Self, Error> {
+        let workers = args.workers.or(config.workers).unwrap_or(DEFAULT_WORKERS);
+        if !(1..=WORKERS_MAX).contains(&workers) {
+            return Err(Error::usage(format!("--workers must be between 1 and {WORKERS_MAX}")));
+        }
+        let folder = |flag: &str, typed: &Option<PathBuf>, configured: &Option<PathBuf>| {
+            let path = typed.clone().or_else(|| configured.clone());
+            match path {
+                Some(path) if !path.is_dir() => {
+                    Err(Error::usage(format!("{flag}: {} is no folder", path.display())))
+                }
+                path => Ok(path),
+            }
+        };
+        Ok(ClusterSettings {
+            node_image: args.node_image.clone().or_else(|| config.node_image.clone()),
+            images: folder("--images", &args.images, &config.images)?,
+            addons: folder("--addons", &args.addons, &config.addons)?,
+            workers,
+            topology: args.topology.clone().or_else(|| config.topology.clone()),
+        })
+    }
 }
 
 impl Settings {
     /// Resolves what was typed.
     ///
     /// # Errors
-    /// A usage error for a value that cannot be; an environment error for an engine that is not there.
+    /// A usage error for a value that cannot be.
     pub fn resolve(args: &RunArgs) -> Result<Settings, Error> {
         let config = Config::load(args.config.as_deref(), args.manifests.as_deref())?;
-        let (engine, engine_reason) = engine(args.engine, config.engine.as_deref())?;
-        let manifests = args
-            .manifests
-            .clone()
-            .or_else(|| config.manifests.clone())
-            .unwrap_or_else(|| PathBuf::from(DEFAULT_MANIFESTS));
-        let kubernetes = match args.kubernetes.as_deref().or(config.kubernetes.as_deref()) {
-            Some(text) => text.parse().map_err(|error: String| Error::usage(error))?,
-            None => Profile::NEWEST,
-        };
+        let cluster = ClusterSettings::resolve(&args.cluster, &config)?;
+        let kubernetes = kubernetes(args.kubernetes.as_deref(), &config)?;
+        let (engine, engine_reason) =
+            engine(args.engine, config.engine.as_deref(), &cluster, kubernetes)?;
+        let manifests = manifests(args.manifests.as_ref(), &config);
         let n_seeds = args.seeds.or(config.seeds).unwrap_or(1);
         if !(1..=SEEDS_MAX).contains(&n_seeds) {
             return Err(Error::usage(format!("--seeds must be between 1 and {SEEDS_MAX}")));
@@ -78,6 +135,13 @@ impl Settings {
                 engine.name()
             ))
         });
+        let context = args.context.clone().or_else(|| config.context.clone());
+        if engine == EngineChoice::Kubeconfig && context.is_none() {
+            return Err(Error::usage(
+                "--engine kubeconfig needs --context NAME: the current context is never used \
+                 unasked; `kubectl config get-contexts` lists them",
+            ));
+        }
         Ok(Settings {
             manifests,
             selection,
@@ -89,6 +153,13 @@ impl Settings {
             apps: config.apps()?,
             engine,
             engine_reason,
+            cluster,
+            context,
+            keep: args.keep.unwrap_or(KeepArg::Never),
+            reuse: args.reuse,
+            install_addons: args.install_addons,
+            artifacts: args.artifacts.unwrap_or(ArtifactsArg::OnFailure),
+            dry_run: args.dry_run,
         })
     }
 
@@ -115,11 +186,12 @@ impl Settings {
     /// The first line of a run: the engine and why, the version, the seeds, the stack.
     pub fn headline(&self) -> String {
         let seeds = match self.n_seeds {
-            1 => format!("seed {}", self.seed),
-            n => format!("seeds {} to {}", self.seed, self.seed.saturating_add(n - 1)),
+            _ if self.engine != EngineChoice::Sim => String::new(),
+            1 => format!("seed {}, ", self.seed),
+            n => format!("seeds {} to {}, ", self.seed, self.seed.saturating_add(n - 1)),
         };
         format!(
-            "engine: {} ({}), Kubernetes {}, {seeds}, {}\n\n",
+            "engine: {} ({}), Kubernetes {}, {seeds}{}\n\n",
             self.engine.name(),
             self.engine_reason,
             self.kubernetes,
@@ -128,35 +200,25 @@ impl Settings {
     }
 }
 
-fn n_cores() -> usize {
-    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
+/// The stack: as typed, as configured, or the reference stack.
+pub(super) fn manifests(typed: Option<&PathBuf>, config: &Config) -> PathBuf {
+    typed
+        .or(config.manifests.as_ref())
+        .cloned()
+        .unwrap_or_else(|| PathBuf::from(DEFAULT_MANIFESTS))
 }
 
-fn engine(
-    typed: Option<EngineArg>,
-    configured: Option<&str>,
-) -> Result<(EngineChoice, String), Error> {
-    let choice = match (typed, configured) {
-        (Some(engine), _) => engine,
-        (None, None | Some("auto")) => EngineArg::Auto,
-        (None, Some("sim")) => EngineArg::Sim,
-        (None, Some("kind")) => EngineArg::Kind,
-        (None, Some("kubeconfig")) => EngineArg::Kubeconfig,
-        (None, Some(other)) => {
-            return Err(Error::usage(format!(
-                "seatrial.toml: engine `{other}` is unknown; choose auto, sim, kind or kubeconfig"
-            )));
-        }
-    };
-    let reason = match choice {
-        EngineArg::Sim => "as asked for",
-        EngineArg::Auto => "auto: the only engine in this version",
-        EngineArg::Kind | EngineArg::Kubeconfig => {
-            let name = if choice == EngineArg::Kind { "kind" } else { "kubeconfig" };
-            return Err(Error::environment(format!(
-                "engine `{name}` is not part of this version; run with --engine sim"
-            )));
-        }
-    };
-    Ok((EngineChoice::Sim, reason.into()))
+/// The Kubernetes minor: as typed, as configured, or the newest.
+///
+/// # Errors
+/// A usage error for a minor that is not known.
+pub(super) fn kubernetes(typed: Option<&str>, config: &Config) -> Result<Profile, Error> {
+    match typed.or(config.kubernetes.as_deref()) {
+        Some(text) => text.parse().map_err(|error: String| Error::usage(error)),
+        None => Ok(Profile::NEWEST),
+    }
+}
+
+fn n_cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }

@@ -1,0 +1,271 @@
+//! Making: a kind cluster with add-ons, or nothing at all.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{
+    KindWish, Made, Provisioned, Wanted, Workshop, all_gone, check_version, load, needed, objects,
+    or_nothing,
+};
+use crate::addons::{self, AddOn, CephMount, Loaded, Plan, Setup};
+use crate::base::Error;
+use crate::engine::host::{LEASE_LABEL, Lease, Paths, Programs, adopt, loops};
+use crate::engine::kind::{self, Containers, ExtraMount, FileLock, Kept, KindCluster, KindNodes, KindSpec};
+use crate::engine::real::{Access, Given, RealCluster};
+use crate::engine::{Capability, FrontDoor};
+use crate::load::{Call, Connection, Target, TcpTransport, Transport as _};
+use crate::stack::Stack;
+use crate::suite::http::PATIENCE;
+use crate::wait::doing;
+
+/// Size of a disk for Ceph: it takes no less than 5 GB; the file is sparse.
+const OSD_BYTES: u64 = 10 << 30;
+/// What Rook needs to see of the host to use loop devices.
+const DEVICE_FOLDERS: [&str; 2] = ["/dev", "/run/udev"];
+/// A host that no Ingress has.
+const NOBODY: &str = "nobody.seatrial.invalid";
+
+/// Makes the cluster, or takes over one that was kept.
+pub(super) async fn make(
+    wanted: &Wanted,
+    wish: &KindWish,
+    stack: &Stack,
+    workshop: &Workshop,
+) -> Result<Provisioned, Error> {
+    let loaded = load(wanted, &needed(stack), &workshop.paths).await?;
+    let name = kind::fresh_name();
+    let spec = spec(wanted, wish, stack, &loaded, &name)?;
+    let reserved = match wish.reuse {
+        true => Some(Reserved::take(&spec, &loaded, workshop).await?),
+        false => None,
+    };
+    let id = reserved.as_ref().map_or(name.as_str(), |reserved| &reserved.id);
+    let containers = Containers::detect(&workshop.programs.under(id), &wish.hints).await?;
+    let kept = match &reserved {
+        Some(reserved) => reserved.find(wanted, &containers, workshop).await?,
+        None => None,
+    };
+    let (lease, kept) = match kept {
+        Some((lease, cluster)) => (lease, Some(cluster)),
+        None => (Lease::take(&workshop.paths.leases(), id, wanted.purpose)?, None),
+    };
+    let heartbeat = lease.heartbeat();
+    let has_ceph = loaded.iter().any(|each| each.addon == AddOn::RookCeph);
+    let raised = raise(wanted, spec, kept, stack, loaded, &containers, workshop, &lease);
+    let (engine, cluster, nodes) = or_nothing(workshop, &lease, raised).await?;
+    let made = Made { cluster, nodes, has_ceph, reuse: reserved.map(|reserved| reserved.lock) };
+    Ok(Provisioned {
+        engine: Arc::new(engine),
+        lease,
+        _heartbeat: heartbeat,
+        workshop: workshop.clone(),
+        made: Some(made),
+    })
+}
+
+/// The place of a cluster that runs share, held by this one.
+struct Reserved {
+    key: String,
+    id: String,
+    lock: FileLock,
+}
+
+impl Reserved {
+    async fn take(
+        spec: &KindSpec,
+        loaded: &[Loaded],
+        workshop: &Workshop,
+    ) -> Result<Reserved, Error> {
+        let pins: Vec<String> =
+            loaded.iter().map(|each| format!("{} {}", each.addon, each.version)).collect();
+        let key = kind::reuse_key(spec, &pins)?;
+        let lock = doing("wait for the shared cluster", kind::lock(&key, &workshop.paths)).await?;
+        Ok(Reserved { id: kind::lease_id(&key), key, lock })
+    }
+
+    /// The cluster that was kept, if it can still be used; one that cannot is removed.
+    async fn find(
+        &self,
+        wanted: &Wanted,
+        containers: &Containers,
+        workshop: &Workshop,
+    ) -> Result<Option<(Lease, KindCluster)>, Error> {
+        let kept = kind::find(&self.key, containers, &workshop.paths).await?;
+        let Some(lease) = adopt(&workshop.paths, &self.id, wanted.purpose).await? else {
+            return Ok(None);
+        };
+        if let Kept::Usable(cluster) = kept {
+            return Ok(Some((lease, *cluster)));
+        }
+        all_gone(workshop, &lease).await?;
+        Ok(None)
+    }
+}
+
+/// Brings up cluster and add-ons; what is made is in `lease` before it is.
+async fn raise(
+    wanted: &Wanted,
+    spec: KindSpec,
+    kept: Option<KindCluster>,
+    stack: &Stack,
+    loaded: Vec<Loaded>,
+    containers: &Containers,
+    workshop: &Workshop,
+    lease: &Lease,
+) -> Result<(RealCluster, KindCluster, Arc<KindNodes>), Error> {
+    let mut setup = setup(stack);
+    setup.labels = BTreeMap::from([(LEASE_LABEL.to_owned(), lease.id().to_owned())]);
+    let is_new = kept.is_none();
+    if is_new && takes_devices(wanted, &loaded) {
+        setup.devices = attach_disks(&spec, workshop, lease).await?;
+    }
+    let plan = Plan { addons: loaded, setup, probe: None };
+    let cluster = match kept {
+        Some(cluster) => cluster,
+        None => {
+            let mut spec = spec;
+            spec.wanted_images.extend(addons::images_of(&plan)?);
+            kind::create(&spec, containers, lease, &workshop.paths).await?
+        }
+    };
+    let nodes = Arc::new(KindNodes::new(containers.clone(), &cluster));
+    let engine = connect(&cluster, &nodes).await?;
+    check_version(&engine, wanted.kubernetes)?;
+    if is_new {
+        let probe = Some(probe(engine_door(&cluster).http));
+        addons::install(&crate::engine::Engine::client(&engine), &Plan { probe, ..plan }).await?;
+    }
+    Ok((engine, cluster, nodes))
+}
+
+/// The commands of a run, with nothing run.
+pub(super) async fn dry_run(
+    wanted: &Wanted,
+    wish: &KindWish,
+    stack: &Stack,
+    paths: &Paths,
+) -> Result<Vec<String>, Error> {
+    let programs = Programs::dry();
+    let loaded = load(wanted, &needed(stack), paths).await?;
+    let name = "st-example".to_owned();
+    let mut spec = spec(wanted, wish, stack, &loaded, &name)?;
+    let containers = Containers::detect(&programs, &wish.hints).await?;
+    let plan = Plan { addons: loaded, setup: setup(stack), probe: None };
+    spec.wanted_images.extend(addons::images_of(&plan)?);
+    let folder = tempfile::tempdir().map_err(|error| Error::environment(error.to_string()))?;
+    let lease = Lease::take(folder.path(), &name, wanted.purpose)?;
+    kind::create(&spec, &containers, &lease, paths).await?;
+    kind::delete(&containers, &name, &lease, paths).await?;
+    Ok(programs.written_down())
+}
+
+fn spec(
+    wanted: &Wanted,
+    wish: &KindWish,
+    stack: &Stack,
+    loaded: &[Loaded],
+    name: &str,
+) -> Result<KindSpec, Error> {
+    let extra_mounts = match takes_devices(wanted, loaded) {
+        true => DEVICE_FOLDERS.iter().map(|folder| ExtraMount::host_to_container(folder)).collect(),
+        false => Vec::new(),
+    };
+    Ok(KindSpec {
+        name: Some(name.to_owned()),
+        workers: Some(wish.workers),
+        node_image: wish.node_image.clone(),
+        kubernetes: wanted.kubernetes,
+        topology: wish.topology.clone(),
+        images: wish.images.clone(),
+        wanted_images: stack.images(),
+        // Whoever brings archives means to do without a network.
+        registry: wish.images.is_none(),
+        extra_mounts,
+    })
+}
+
+/// Whether Rook makes a Ceph cluster of its own on this machine: the manifests of a folder are
+/// taken as they are, with whatever disks they name.
+fn takes_devices(wanted: &Wanted, loaded: &[Loaded]) -> bool {
+    wanted.addons.is_none() && loaded.iter().any(|each| each.addon == AddOn::RookCeph)
+}
+
+fn setup(stack: &Stack) -> Setup {
+    Setup {
+        kind: true,
+        ceph_mount: if kernel_mounts_ceph() { CephMount::Kernel } else { CephMount::Fuse },
+        storage: addons::storage_of(objects(stack)),
+        ..Setup::default()
+    }
+}
+
+/// Whether the kernel, which all nodes share, has the CephFS client, built in or as a module.
+fn kernel_mounts_ceph() -> bool {
+    let listed = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let module = Path::new("/lib/modules").join(release.trim()).join("kernel/fs/ceph");
+    listed.lines().any(|line| line.trim_start_matches("nodev").trim() == "ceph") || module.is_dir()
+}
+
+/// A disk for each worker: attached before the cluster is made, because a node sees the devices
+/// that were there when it started.
+async fn attach_disks(
+    spec: &KindSpec,
+    workshop: &Workshop,
+    lease: &Lease,
+) -> Result<BTreeMap<String, PathBuf>, Error> {
+    let name = spec.name.as_deref().unwrap_or_default();
+    let mut devices = BTreeMap::new();
+    for node in spec.topology()?.nodes(name).into_iter().filter(|node| node.worker) {
+        let file = format!("{}.img", node.name);
+        let disk = loops::attach(&workshop.paths, &workshop.programs, lease, &file, OSD_BYTES);
+        devices.insert(node.name, disk.await?.device);
+    }
+    Ok(devices)
+}
+
+async fn connect(cluster: &KindCluster, nodes: &Arc<KindNodes>) -> Result<RealCluster, Error> {
+    let access = Access {
+        kubeconfig: Some(cluster.kubeconfig.clone()),
+        context: Some(cluster.context()),
+    };
+    let given = Given {
+        name: "kind",
+        front_door: engine_door(cluster),
+        capabilities: vec![
+            Capability::NodeLifecycle,
+            Capability::NodeChanges,
+            Capability::ContainerPause,
+        ],
+        nodes: Some(Arc::clone(nodes) as _),
+        containers: Some(Arc::clone(nodes) as _),
+        logs: Some(Arc::clone(nodes) as _),
+    };
+    RealCluster::connect(&access, given).await
+}
+
+fn engine_door(cluster: &KindCluster) -> FrontDoor {
+    let target = |port, tls| Target { host: "127.0.0.1".to_owned(), port, tls };
+    FrontDoor {
+        http: target(cluster.http_port, None),
+        https: target(cluster.https_port, Some("localhost".to_owned())),
+    }
+}
+
+/// Asks the front door for a host that nobody has.
+pub(super) fn probe(door: Target) -> addons::Probe {
+    let transport = Arc::new(TcpTransport::new());
+    Arc::new(move || {
+        let (transport, target) = (Arc::clone(&transport), door.clone());
+        Box::pin(async move {
+            let request = http::Request::get("/").header(http::header::HOST, NOBODY);
+            let request = request.body(bytes::Bytes::new()).map_err(|error| error.to_string())?;
+            let call = Call { target, connection: Connection::Fresh, request, timeout: PATIENCE };
+            match transport.call(call).await {
+                Ok(answer) => Ok(answer.response.status().as_u16()),
+                Err(failed) => Err(format!("{:?}", failed.failure)),
+            }
+        })
+    })
+}

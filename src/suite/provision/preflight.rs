@@ -1,0 +1,51 @@
+//! Preflight: whether this machine can make the cluster that is wanted.
+
+use super::{KindWish, Place, Wanted, Workshop, needed};
+use crate::addons::AddOn;
+use crate::engine::doctor::{self, Finding};
+use crate::engine::host::Programs;
+use crate::engine::kind::{Containers, EngineHints, node_pin};
+use crate::k8s::Profile;
+use crate::stack::Stack;
+
+/// What the doctor finds for `wanted`; nothing for a cluster that exists.
+pub async fn findings(wanted: &Wanted, stack: &Stack, workshop: &Workshop) -> Vec<Finding> {
+    let Place::Kind(KindWish { node_image, workers, .. }) = &wanted.place else {
+        return Vec::new();
+    };
+    let wish = doctor::Wish {
+        kubernetes: wanted.kubernetes,
+        node_image: node_image.clone(),
+        workers: *workers,
+        // Manifests from a folder bring disks of their own, if any.
+        rook: wanted.addons.is_none() && needed(stack).contains(&AddOn::RookCeph),
+        engine: None,
+        ports: Vec::new(),
+    };
+    let host = doctor::Host::this(&workshop.paths);
+    doctor::examine(&wish, &workshop.programs, &host).await
+}
+
+/// The container engine that has the node image, as in `docker 28.1`; `Err` says what is missing.
+///
+/// # Errors
+/// No engine answers, or the image is not here.
+pub async fn node_image_here(
+    programs: &Programs,
+    hints: &EngineHints,
+    node_image: Option<&str>,
+    kubernetes: Profile,
+) -> Result<String, String> {
+    let first_line = |text: String| text.lines().next().unwrap_or_default().to_owned();
+    let containers = Containers::detect(programs, hints).await;
+    let containers = containers.map_err(|error| first_line(error.to_string()))?;
+    let image = match node_image {
+        Some(image) => image.to_owned(),
+        None => node_pin(kubernetes).map_err(|error| first_line(error.to_string()))?.image,
+    };
+    match containers.image_id(&image).await {
+        Ok(Some(_)) => Ok(format!("{} answers", containers.engine().program)),
+        Ok(None) => Err(format!("the node image {image} is not here")),
+        Err(error) => Err(first_line(error.to_string())),
+    }
+}
