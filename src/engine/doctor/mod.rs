@@ -44,6 +44,7 @@ pub struct Wish {
 }
 
 /// Looks at everything that `wish` depends on. One finding or more per check, in a fixed order.
+/// A dry `programs` would be told nothing: dry runs do without.
 pub async fn examine(wish: &Wish, programs: &Programs, host: &Host) -> Vec<Finding> {
     let ask = |program: &str, args: &[&str]| {
         let call = Call::new(program, args.iter().copied()).limit(ASK_LIMIT);
@@ -67,7 +68,7 @@ pub async fn examine(wish: &Wish, programs: &Programs, host: &Host) -> Vec<Findi
         findings.push(kernel::another(engine.facts()));
     }
     if wish.rook {
-        findings.push(storage::engine_rights(engine.facts()));
+        findings.extend(engine.facts().map(storage::engine_rights));
         if kernel_is_ours {
             findings.push(storage::modules(host));
         }

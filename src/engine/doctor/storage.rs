@@ -2,25 +2,18 @@
 
 use super::super::host::{ProgramError, Ran, Trouble as Failure};
 use super::container::Facts;
-use super::finding::{Finding, Level, Trouble};
+use super::finding::{Finding, Trouble};
 use super::machine::Host;
 
 /// Whether the engine may hand block devices to nodes.
-pub(super) fn engine_rights(facts: Option<&Facts>) -> Finding {
+pub(super) fn engine_rights(facts: &Facts) -> Finding {
     const NAME: &str = "block devices";
-    match facts {
-        Some(facts) if facts.rootless => {
-            let why = "a rootless engine cannot give block devices to nodes, so Ceph has no disks";
-            let fix = "run the engine as root, or leave Rook out (--addons)";
-            Finding::fatal(NAME, Trouble::new("the engine is rootless", why, fix))
-        }
-        Some(_) => Finding::ok(NAME, "the engine may use them"),
-        None => {
-            let why = "Ceph's disks are block devices";
-            let trouble = Trouble::new("not looked at: no engine answers", why, "see above");
-            Finding::bad(NAME, Level::Warning, trouble)
-        }
+    if facts.rootless {
+        let why = "a rootless engine cannot give block devices to nodes, so Ceph has no disks";
+        let fix = "run the engine as root, or leave Rook out (--addons)";
+        return Finding::fatal(NAME, Trouble::new("the engine is rootless", why, fix));
     }
+    Finding::ok(NAME, "the engine may use them")
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

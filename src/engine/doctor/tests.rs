@@ -137,7 +137,7 @@ type Plant = fn(&mut Machine);
     ("container engine", Level::Fatal, "Cannot connect", "systemctl start docker")
 )]
 #[case::engine_down_and_exit_0(
-    |m: &mut Machine| m.docker(r#""ServerVersion":"28.1.1""#, r#""ServerVersion":"","ServerErrors":["no daemon"]"#),
+    |m: &mut Machine| m.docker("28.1.1\"", "\",\"ServerErrors\":[\"no daemon\"]"),
     ("container engine", Level::Fatal, "no daemon", "systemctl start docker")
 )]
 #[case::engine_elsewhere_down(
@@ -204,7 +204,10 @@ type Plant = fn(&mut Machine);
     ("cgroups", Level::Fatal, "v1", "--kubernetes 1.34")
 )]
 #[case::cgroup_v1_by_the_files(
-    |m: &mut Machine| { m.docker(r#""CgroupVersion":"2","#, ""); m.remove("sys/fs/cgroup/cgroup.controllers"); },
+    |m: &mut Machine| {
+        m.docker("\"CgroupVersion\":\"2\",", "");
+        m.remove("sys/fs/cgroup/cgroup.controllers");
+    },
     ("cgroups", Level::Fatal, "v1", "unified_cgroup_hierarchy=1")
 )]
 #[case::watches(
@@ -283,11 +286,17 @@ type Plant = fn(&mut Machine);
     ("loop devices", Level::Fatal, "another kernel", "Linux machine")
 )]
 #[case::proxy_for_all(
-    |m: &mut Machine| m.variables.extend([("HTTPS_PROXY", "http://proxy:3128"), ("no_proxy", "127.0.0.1, svc")]),
+    |m: &mut Machine| {
+        m.variables.push(("HTTPS_PROXY", "http://proxy:3128"));
+        m.variables.push(("no_proxy", "127.0.0.1, svc"));
+    },
     ("proxy", Level::Warning, "for localhost, 10.244.0.0/16, 10.96.0.0/16", "export NO_PROXY=")
 )]
 #[case::proxy_on_loopback(
-    |m: &mut Machine| m.variables.extend([("http_proxy", "http://u:p@127.0.0.1:3128"), ("NO_PROXY", "*")]),
+    |m: &mut Machine| {
+        m.variables.push(("http_proxy", "http://u:p@127.0.0.1:3128"));
+        m.variables.push(("NO_PROXY", "*"));
+    },
     ("proxy", Level::Warning, "127.0.0.1:3128", "address of this machine")
 )]
 #[tokio::test]

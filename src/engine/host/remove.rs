@@ -98,12 +98,17 @@ impl Remover<'_> {
             return Err("its containers are older than the lease, so they are not ours".to_owned());
         }
         // Never the user's kubeconfig: kind would take the cluster's entry out of it.
-        let folder = tempfile::tempdir().map_err(|error| one_line(&error))?;
+        let folder = self.paths.cluster(name);
+        let was_there = folder.exists();
         let delete = engine
             .kind(["delete", "cluster", "--name", name, "--kubeconfig"])
-            .arg(folder.path().join("kubeconfig"))
+            .arg(folder.join("kubeconfig"))
             .limit(REMOVE_LIMIT);
         let mut trouble = self.programs.run(&delete).await.err().map(|error| one_line(&error));
+        if !was_there {
+            // kind makes it for its lock file.
+            let _ = fs::remove_dir_all(&folder);
+        }
         let left = self.ids(engine, &label).await?;
         if !left.is_empty() {
             let remove = engine.call(["rm", "--force", "--volumes"]);

@@ -32,10 +32,11 @@ case "$1" in
 esac
 "#;
 
-/// A `kind` over that `docker` which can delete a cluster.
+/// A `kind` over that `docker` which can delete a cluster; it locks the kubeconfig beside it.
 pub(crate) const FAKE_KIND: &str = r#"
 echo "$DOCKER_HOST $KIND_EXPERIMENTAL_PROVIDER kind $*" >> "$HERE/calls"
-[ "$1 $2 $3" = "delete cluster --name" ] || exit 1
+[ "$1 $2 $3 $5" = "delete cluster --name --kubeconfig" ] || exit 1
+mkdir -p "$(dirname "$6")"
 for name in $(docker ps --all --no-trunc --filter "label=io.x-k8s.kind.cluster=$4"); do
   docker rm --force --volumes "$name"
 done

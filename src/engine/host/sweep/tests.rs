@@ -3,6 +3,7 @@
 use std::os::unix::fs::symlink;
 use std::process::Stdio;
 
+use futures::future::BoxFuture;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use super::super::lease::Lease;
@@ -11,6 +12,7 @@ use super::super::program::{Call, LEASE_VARIABLE};
 use super::super::testing::{FAKE_DOCKER, FAKE_KIND, FAKE_LOSETUP, FakeTools};
 use super::super::{ContainerEngine, ProcessId};
 use super::*;
+use crate::base::Error;
 
 struct Rig {
     tools: FakeTools,
@@ -121,8 +123,8 @@ async fn what_a_dead_owner_left_is_removed_in_reverse_order() {
     assert_eq!(rig.containers(), ["decoy"]);
     assert!(!folder.exists() && !path.exists());
     let calls = rig.asked();
-    let delete = "kind delete cluster --name st-1 --kubeconfig ";
-    assert!(calls.contains(delete), "{calls}");
+    let delete = "kind delete cluster --name st-1 --kubeconfig";
+    assert!(calls.contains(&format!("{delete} {folder_name}/kubeconfig\n")), "{calls}");
     assert!(calls.contains("unix:///rig.sock docker kind"), "the endpoint and provider: {calls}");
     assert_eq!(rig.sweep(Scope::All).await, Swept::default());
 }
@@ -259,13 +261,13 @@ async fn a_silent_engine_keeps_the_lease_and_is_asked_once() {
 
 #[tokio::test]
 async fn without_kind_or_with_a_failing_one_containers_go_by_label() {
-    for script in ["exit 1", "exit 0"] {
+    for script in ["exit 1", "exit 0", FAKE_KIND] {
         let rig = Rig::new();
         rig.tools.add("kind", script);
         rig.container("st-1-worker", "io.x-k8s.kind.cluster=st-1", LATER);
         rig.dead("run-1", vec![cluster("st-1")]);
         assert!(rig.sweep(Scope::Dead).await.is_clean());
-        assert!(rig.containers().is_empty());
+        assert!(rig.containers().is_empty() && !rig.paths.cluster("st-1").exists());
     }
 }
 
@@ -332,6 +334,41 @@ async fn half_written_leases_of_dead_writers_go_after_a_while() {
     file.set_modified(UNIX_EPOCH + secs(1_000)).expect("set");
     assert_eq!(rig.sweep(Scope::Dead).await, Swept::default());
     assert!(!old.exists() && new.exists());
+}
+
+/// Deletes objects in the context `good` and no other.
+struct OneContext;
+
+impl RemoveObjects for OneContext {
+    fn remove<'a>(
+        &'a self,
+        lease: &'a str,
+        kubeconfig: &'a str,
+        context: &'a str,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        assert_eq!((lease, kubeconfig), ("run-1", "/k"));
+        let deleted = match context {
+            "good" => Ok(()),
+            _ => Err(Error::environment("no such context")),
+        };
+        Box::pin(async move { deleted })
+    }
+}
+
+#[tokio::test]
+async fn objects_elsewhere_are_deleted_by_those_who_can() {
+    let rig = Rig::new();
+    let objects =
+        |context: &str| Thing::Objects { kubeconfig: "/k".into(), context: context.into() };
+    let path = rig.dead("run-1", vec![objects("good"), objects("bad")]);
+    let swept = rig.sweep(Scope::Dead).await;
+    assert!(swept.lines()[0].contains("`seatrial gc` deletes them"), "{swept:?}");
+    let programs = rig.tools.programs();
+    let swept = sweep_with(&rig.paths, &programs, &Scope::Dead, Some(&OneContext)).await;
+    let [lease] = &swept.leases[..] else { panic!("{swept:?}") };
+    assert_eq!(lease.removed, [objects("good")]);
+    assert_eq!(lease.left, [(objects("bad"), "no such context".to_owned())]);
+    assert_eq!(read(&path).expect("it is there").expect("whole").things, [objects("bad")]);
 }
 
 #[tokio::test]
