@@ -17,7 +17,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("stack", &["wait", "k8s", "base"]),
     ("observe", &["load", "k8s", "base"]),
     ("engine", &["sim", "load", "wait", "k8s", "base"]),
-    ("report", &["observe", "base"]),
+    ("report", &["observe", "wait", "base"]),
     ("suite", &["engine", "sim", "stack", "observe", "load", "wait", "k8s", "base"]),
     ("suites", &["suite", "stack", "observe", "load", "wait", "k8s", "base"]),
     ("cli", &["suites", "suite", "stack", "report", "engine", "observe", "base"]),

@@ -39,6 +39,18 @@ impl Stack {
     pub async fn apply_one(&self, manifest: &Manifest, client: &Client) -> Result<(), Error> {
         apply(manifest, client, &mut Known::new()).await
     }
+
+    /// Where an object of the stack is read and written.
+    ///
+    /// # Errors
+    /// The cluster does not serve its kind.
+    pub async fn api_of(
+        &self,
+        manifest: &Manifest,
+        client: &Client,
+    ) -> Result<Api<DynamicObject>, kube::Error> {
+        api_of(manifest, client, &mut Known::new()).await
+    }
 }
 
 /// What discovery said of custom kinds: the resource, and whether it is namespaced.
@@ -65,6 +77,16 @@ async fn apply_once(
     client: &Client,
     known: &mut Known,
 ) -> Result<(), kube::Error> {
+    let api = api_of(manifest, client, known).await?;
+    let params = PatchParams::apply(FIELD_MANAGER).force();
+    api.patch(&manifest.object_ref.name, &params, &Patch::Apply(&manifest.value)).await.map(|_| ())
+}
+
+async fn api_of(
+    manifest: &Manifest,
+    client: &Client,
+    known: &mut Known,
+) -> Result<Api<DynamicObject>, kube::Error> {
     let (group, version) =
         manifest.api_version.split_once('/').unwrap_or(("", &manifest.api_version));
     let gvk = GroupVersionKind::gvk(group, version, &manifest.object_ref.kind);
@@ -84,13 +106,11 @@ async fn apply_once(
             (ApiResource::from_gvk_with_plural(&gvk, &manifest.plural), namespaced)
         }
     };
-    let api: Api<DynamicObject> = match (namespaced, manifest.object_ref.namespace.as_str()) {
+    Ok(match (namespaced, manifest.object_ref.namespace.as_str()) {
         (false, _) => Api::all_with(client.clone(), &resource),
         (true, "") => Api::namespaced_with(client.clone(), "default", &resource),
         (true, namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
-    };
-    let params = PatchParams::apply(FIELD_MANAGER).force();
-    api.patch(&manifest.object_ref.name, &params, &Patch::Apply(&manifest.value)).await.map(|_| ())
+    })
 }
 
 /// Conflict, overload and errors of the server itself pass, and a definition just applied takes a
