@@ -1,8 +1,10 @@
 //! What every engine offers.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
+use tokio::time::Instant;
 
 use crate::base::{Error, ObjectRef};
 use crate::load::{Target, Transport};
@@ -77,4 +79,12 @@ pub trait Engine: Send + Sync {
     }
     /// Lifecycle facts so far, oldest first; empty where the engine knows none.
     fn facts(&self) -> Vec<Fact>;
+    /// The instant from which facts count; `None` where the engine knows none.
+    fn epoch(&self) -> Option<Instant> {
+        None
+    }
+    /// Writes the journals of the nodes below `into`; `None` where the engine has no access to them.
+    fn export_logs<'a>(&'a self, _into: &'a Path) -> Option<BoxFuture<'a, Result<(), Error>>> {
+        None
+    }
 }

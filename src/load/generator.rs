@@ -1,8 +1,8 @@
 //! The open-loop generator: each request is sent when it is due, whatever became of those before it.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -11,6 +11,10 @@ use tokio::time::{Instant, sleep_until};
 use super::plan::ArrivalPlan;
 use super::record::{Outcome, Record};
 use super::transport::{Call, Transport};
+
+/// A request due this long before the load is stopped is still sent, late: leaving it out would hide
+/// that the sender was short of time.
+const OVERDUE: Duration = Duration::from_millis(50);
 
 /// One source of requests with a plan of its own.
 pub struct Source {
@@ -37,7 +41,7 @@ pub struct Load {
 
 #[derive(Debug, Default)]
 struct Shared {
-    stopped: AtomicBool,
+    stopped: Mutex<Option<Instant>>,
     stop: Notify,
     records: Mutex<Vec<Record>>,
 }
@@ -45,6 +49,15 @@ struct Shared {
 impl Shared {
     fn records(&self) -> std::sync::MutexGuard<'_, Vec<Record>> {
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stopped(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+        self.stopped.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the load is stopped and a request due at `planned` is no longer to be sent.
+    fn is_over(&self, planned: Instant) -> bool {
+        self.stopped().is_some_and(|stopped| planned + OVERDUE >= stopped)
     }
 }
 
@@ -72,7 +85,7 @@ impl Load {
     /// Plans no further request, waits for those in flight, and returns all records ordered by
     /// planned start.
     pub async fn stop(mut self) -> Vec<Record> {
-        self.shared.stopped.store(true, Ordering::Relaxed);
+        *self.shared.stopped() = Some(Instant::now());
         self.shared.stop.notify_waiters();
         while self.sources.join_next().await.is_some() {}
         let mut records = std::mem::take(&mut *self.shared.records());
@@ -87,15 +100,15 @@ async fn run(source: Source, transport: Arc<dyn Transport>, shared: Arc<Shared>)
     let mut previous = None;
     for n in 0u64.. {
         let stop = shared.stop.notified();
-        if shared.stopped.load(Ordering::Relaxed) {
-            break;
-        }
         let Some(due) = source.plan.next_due(previous) else { break };
         previous = Some(due);
         let planned = start + due;
+        if shared.is_over(planned) {
+            break;
+        }
         tokio::select! {
             biased;
-            () = stop => break,
+            () = stop => if shared.is_over(planned) { break },
             () = sleep_until(planned) => {}
         }
         let pending = transport.call((source.call)(n));
@@ -154,6 +167,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_sender_short_of_time_sends_late_and_says_so() {
+        let transport: Arc<dyn Transport> = Arc::new(Slow(Mutex::new(0)));
+        let plan = ArrivalPlan::constant(20.0);
+        let load =
+            Load::start(&transport, vec![Source { name: "GET", plan, call: Box::new(call) }]);
+        tokio::time::sleep(Duration::from_millis(990)).await;
+        // The clock goes on while nothing runs, as when another task hogs the thread.
+        tokio::time::advance(Duration::from_secs(2)).await;
+        let records = load.stop().await;
+        let stats = Stats::of(&records);
+        assert!((59..=60).contains(&stats.planned), "nothing that was due is left out: {stats:?}");
+        assert!(stats.late >= 36 && !stats.kept_plan(), "{stats:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn slow_answers_do_not_hold_later_requests_back() {
         let transport: Arc<dyn Transport> = Arc::new(Slow(Mutex::new(0)));
         let plan = ArrivalPlan::constant(20.0);
@@ -166,5 +194,6 @@ mod tests {
         assert_eq!(stats.by_class["refused"], 10);
         assert!((stats.latency_ms.p50 - 250.0).abs() < 1.0, "{:?}", stats.latency_ms);
         assert!(stats.lag_max_ms <= 1.0, "{}", stats.lag_max_ms);
+        assert!(stats.kept_plan());
     }
 }

@@ -29,6 +29,20 @@ impl ArrivalPlan {
         ArrivalPlan { steps }
     }
 
+    /// The same steps at `factor` times their rates.
+    #[must_use]
+    pub fn scaled(mut self, factor: f64) -> Self {
+        for step in &mut self.steps {
+            step.per_second *= factor;
+        }
+        self
+    }
+
+    /// The highest rate of any step, in requests a second.
+    pub fn peak(&self) -> f64 {
+        self.steps.iter().map(|step| step.per_second).fold(0.0, f64::max)
+    }
+
     /// When the request after one due at `previous` is due; the first for `None`. `None` when no
     /// further request is planned. Times count from the start of the load.
     pub fn next_due(&self, previous: Option<Duration>) -> Option<Duration> {
@@ -74,6 +88,13 @@ mod tests {
     fn a_staircase_changes_rate_at_each_step() {
         let plan = ArrivalPlan::staircase(Duration::from_secs(1), &[2.0, 4.0]);
         assert_eq!(times(&plan, 6), [0, 500, 1000, 1250, 1500, 1750]);
+    }
+
+    #[test]
+    fn a_scaled_plan_keeps_its_steps() {
+        let plan = ArrivalPlan::staircase(Duration::from_secs(1), &[4.0, 8.0]).scaled(0.5);
+        assert_eq!(times(&plan, 4), [0, 500, 1000, 1250]);
+        assert!((plan.peak() - 4.0).abs() < 1e-9);
     }
 
     #[test]

@@ -9,6 +9,12 @@ use super::record::Record;
 /// Latencies are told apart up to ten minutes; no call has a longer time-out.
 const LATENCY_MAX_MICROS: u64 = 600_000_000;
 
+/// A request sent later than this after it was due was not sent as planned: the shortest window in
+/// which a claim can break, between a pod's end and the proxies' taking note, is about as long.
+const LATE_MS: f64 = 100.0;
+/// Share of late requests above which the plan was not kept.
+const LATE_SHARE_MAX: f64 = 0.05;
+
 /// Latencies from the planned start, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LatencyMs {
@@ -39,6 +45,8 @@ pub struct Stats {
     pub latency_ms: LatencyMs,
     /// The latest any request was sent after it was due, in milliseconds.
     pub lag_max_ms: f64,
+    /// Requests sent more than 100 ms after they were due.
+    pub late: u64,
 }
 
 impl Stats {
@@ -53,6 +61,7 @@ impl Stats {
             *stats.by_class.entry(record.outcome.class()).or_default() += 1;
             let lag_ms = (record.started - record.planned).as_secs_f64() * 1e3;
             stats.lag_max_ms = stats.lag_max_ms.max(lag_ms);
+            stats.late += u64::from(lag_ms > LATE_MS);
             if record.outcome.is_ok() {
                 stats.ok += 1;
                 let micros = (record.finished - record.planned).as_micros();
@@ -71,5 +80,11 @@ impl Stats {
             };
         }
         stats
+    }
+
+    /// Whether the requests were sent as planned, apart from a few. Where they were not, the sender
+    /// was short of time, and an absence of failures says nothing.
+    pub fn kept_plan(&self) -> bool {
+        self.late as f64 <= self.planned as f64 * LATE_SHARE_MAX
     }
 }

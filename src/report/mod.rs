@@ -1,11 +1,12 @@
-//! Report: text, JSON and JUnit from one `RunOutcome`.
-//! Owns: how a run is shown, the schema of `report.json`, writing the report folder.
-//! Imports: base, observe. Never: suite, engine, kube; it prints nothing itself.
+//! Report: text, JSON and JUnit from one `RunOutcome`, and what is under way meanwhile.
+//! Owns: how a run is shown, live and afterwards, the schema of `report.json`, writing the report folder.
+//! Imports: base, observe, and of wait the board. Never: suite, engine, kube; bars apart it prints nothing.
 //! Time and errors: durations carry a unit; order is declaration order; a write error is an environment error.
 //! Source: JUnit as Jenkins and GitLab read it; report.schema.json. Proof: tests/report.rs.
 
 mod json;
 mod junit;
+mod progress;
 mod text;
 
 use std::fs;
@@ -16,6 +17,7 @@ use crate::observe::RunOutcome;
 
 pub use json::{SCHEMA, report_json};
 pub use junit::junit_xml;
+pub use progress::{Live, Watcher, describe, watch};
 pub use text::{Text, duration_text};
 
 /// Writes `report.json` and `junit.xml` into `folder`, which is created if need be.

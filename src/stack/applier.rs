@@ -109,19 +109,27 @@ impl Applier {
     }
 
     async fn apply_once(&mut self, object: &Value) -> Result<(), ApplyError> {
-        let (resource, namespaced) = self
-            .resource(text(object, "/apiVersion"), text(object, "/kind"))
-            .await
-            .map_err(|error| ApplyError { error, discovery: true })?;
-        let api: Api<DynamicObject> = match (namespaced, text(object, "/metadata/namespace")) {
-            (false, _) => Api::all_with(self.client.clone(), &resource),
-            (true, "") => Api::namespaced_with(self.client.clone(), "default", &resource),
-            (true, namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
-        };
+        let api =
+            self.api_of(object).await.map_err(|error| ApplyError { error, discovery: true })?;
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let name = text(object, "/metadata/name");
         let applied = api.patch(name, &params, &Patch::Apply(object)).await;
         applied.map(|_| ()).map_err(|error| ApplyError { error, discovery: false })
+    }
+
+    /// Where `object` is read and written. A namespaced object without a namespace lives in
+    /// `default`.
+    ///
+    /// # Errors
+    /// The cluster does not serve its kind.
+    pub async fn api_of(&mut self, object: &Value) -> Result<Api<DynamicObject>, kube::Error> {
+        let (resource, namespaced) =
+            self.resource(text(object, "/apiVersion"), text(object, "/kind")).await?;
+        Ok(match (namespaced, text(object, "/metadata/namespace")) {
+            (false, _) => Api::all_with(self.client.clone(), &resource),
+            (true, "") => Api::namespaced_with(self.client.clone(), "default", &resource),
+            (true, namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
+        })
     }
 
     /// Kubernetes' own kinds are known; of others only the cluster knows the plural and the scope.

@@ -27,6 +27,18 @@ impl Stack {
     pub async fn apply_one(&self, manifest: &Manifest, client: &Client) -> Result<(), Error> {
         apply(manifest, &mut Applier::new(client.clone())).await
     }
+
+    /// Where an object of the stack is read and written.
+    ///
+    /// # Errors
+    /// The cluster does not serve its kind.
+    pub async fn api_of(
+        &self,
+        manifest: &Manifest,
+        client: &Client,
+    ) -> Result<Api<DynamicObject>, kube::Error> {
+        Applier::new(client.clone()).api_of(&manifest.value).await
+    }
 }
 
 async fn apply(manifest: &Manifest, applier: &mut Applier) -> Result<(), Error> {

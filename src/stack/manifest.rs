@@ -41,6 +41,11 @@ impl Manifest {
         self.api_version.split_once('/').map_or("", |(group, _)| group)
     }
 
+    /// Whether its kind is none of Kubernetes' own.
+    pub fn is_custom(&self) -> bool {
+        self.custom_kind.is_some()
+    }
+
     /// Where `path` is written, or the nearest part above it that is.
     pub fn locate(&self, path: &str) -> Location {
         Location { file: self.file.clone(), line: self.node.line_of(path) }

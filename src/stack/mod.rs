@@ -15,7 +15,10 @@ mod read;
 mod scalar;
 mod yaml;
 
+use std::collections::BTreeMap;
 use std::path::Path;
+
+use serde_json::{Value, json};
 
 use crate::base::{Error, ObjectRef};
 use crate::k8s::{CustomKind, Profile};
@@ -72,6 +75,31 @@ impl Stack {
     /// The objects in apply order.
     pub fn objects(&self) -> &[Manifest] {
         &self.objects
+    }
+
+    /// The same stack with `labels` on every object itself; the templates in them stay as written,
+    /// so that what runs is what the manifests say.
+    #[must_use]
+    pub fn with_labels(&self, labels: &BTreeMap<String, String>) -> Stack {
+        let mut stack = self.clone();
+        for manifest in &mut stack.objects {
+            let Value::Object(object) = &mut manifest.value else { continue };
+            let meta = object.entry("metadata").or_insert_with(|| json!({}));
+            let own = meta.get("labels").filter(|own| own.is_object()).cloned();
+            let mut all = own.unwrap_or_else(|| json!({}));
+            for (name, value) in labels {
+                all[name] = json!(value);
+            }
+            meta["labels"] = all;
+        }
+        stack
+    }
+
+    /// The same stack without the objects that `is_left_out` names.
+    #[must_use]
+    pub fn without(&self, is_left_out: impl Fn(&ObjectRef) -> bool) -> Stack {
+        let kept = self.objects.iter().filter(|each| !is_left_out(&each.object_ref));
+        Stack { objects: kept.cloned().collect() }
     }
 
     /// Where `path` (as in `spec.template.spec.containers[0].image`) of an object is written, or the

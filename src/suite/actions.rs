@@ -1,6 +1,8 @@
 //! What scenarios do to a cluster, and the questions they ask of it.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
@@ -17,7 +19,14 @@ use super::target::{Workload, WorkloadKind};
 use super::trial::Trial;
 
 /// Annotation on a template that starts a rollout when it changes.
-const RESTART_ANNOTATION: &str = "seatrial.dev/rollout";
+pub(super) const RESTART_ANNOTATION: &str = "seatrial.dev/rollout";
+
+/// A node without power.
+#[derive(Debug)]
+pub struct StoppedNode {
+    name: String,
+    down: Rc<Cell<bool>>,
+}
 
 /// A text no earlier request of the trial carried.
 pub fn fresh_marker(trial: &Trial) -> String {
@@ -164,6 +173,38 @@ impl Trial {
         };
         let log = self.pods_api().logs(&pod.name_any(), &params).await?;
         Ok(log.contains(marker))
+    }
+
+    /// Cuts the power of `node`; it comes back when the trial ends, if not before.
+    ///
+    /// # Errors
+    /// The engine cannot, or failed to.
+    pub async fn stop_node(&self, node: &str) -> Result<StoppedNode, Stop> {
+        let engine = self.engine_handle();
+        let down = Rc::new(Cell::new(true));
+        let stopped = StoppedNode { name: node.to_owned(), down: Rc::clone(&down) };
+        let (name, undo) = (node.to_owned(), Arc::clone(&engine));
+        self.defer(async move {
+            match undo.nodes() {
+                Some(nodes) if down.get() => Ok(nodes.start(&name).await?),
+                _ => Ok(()),
+            }
+        });
+        let nodes = engine.nodes().ok_or_else(|| Stop::ignored("the engine cannot stop nodes"))?;
+        nodes.stop(node).await?;
+        Ok(stopped)
+    }
+
+    /// Boots a node again.
+    ///
+    /// # Errors
+    /// The engine failed to.
+    pub async fn start_node(&self, stopped: StoppedNode) -> Result<(), Stop> {
+        if let Some(nodes) = self.engine().nodes() {
+            nodes.start(&stopped.name).await?;
+        }
+        stopped.down.set(false);
+        Ok(())
     }
 
     /// Node name of each pod that has one.

@@ -5,14 +5,19 @@
 //! Source: libtest-mimic, nextest harness rules. Proof: tests/runner.rs, tests/stages.rs.
 
 mod actions;
+mod artifacts;
 mod blame;
 mod discover;
 mod http;
+mod judge;
+mod pace;
 mod phase;
 mod run;
 mod scenario;
 mod select;
+mod session;
 mod setup;
+mod shared;
 mod sim;
 mod stop;
 mod target;
@@ -21,16 +26,19 @@ mod trial;
 mod wordpress;
 
 pub use crate::engine::Capability;
-pub use actions::{fresh_marker, workers};
+pub use actions::{StoppedNode, fresh_marker, workers};
+pub use artifacts::{Artifacts, When};
 pub use http::{Door, Reply};
 pub use phase::Phase;
 pub use run::{EngineChoice, RunRequest, run};
 pub use scenario::{Aspect, Claim, Held, Scenario, Start, Suite};
 pub use select::{full_names, select};
+pub use session::{Close, Open, Opened, Session};
+pub use shared::{LEASE_LABEL, Ownership, SharedCluster, SharedOptions};
 pub use stop::Stop;
 pub use target::{
     Autoscaler, Front, IngressHost, Mount, Program, StackTarget, Workload, WorkloadKind,
 };
 pub use traffic::Lane;
 pub use trial::Trial;
-pub use wordpress::{Media, Session, WordPress};
+pub use wordpress::{Author, Media, WordPress};

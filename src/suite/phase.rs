@@ -15,6 +15,8 @@ pub enum Phase {
     Assess,
     /// Gather evidence after a failure.
     Diagnose,
+    /// Write evidence to files.
+    Gather,
     /// Take back what was done to the cluster.
     Cleanup,
 }
@@ -27,6 +29,7 @@ impl Phase {
             Phase::Act => "act",
             Phase::Assess => "assess",
             Phase::Diagnose => "diagnose",
+            Phase::Gather => "gather",
             Phase::Cleanup => "cleanup",
         }
     }
@@ -39,6 +42,7 @@ impl Phase {
             Phase::Act => secs(2700),
             Phase::Assess => secs(900),
             Phase::Diagnose => secs(60),
+            Phase::Gather => secs(120),
             Phase::Cleanup => secs(300),
         }
     }

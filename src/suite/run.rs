@@ -1,4 +1,5 @@
-//! The runner: trials of the chosen scenarios, in parallel, with verdicts in declaration order.
+//! The runner on the simulator: trials of the chosen scenarios, in parallel, each on a cluster of
+//! its own, with verdicts in declaration order.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -6,31 +7,31 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 
 use serde_json::Value;
-use tokio::sync::watch;
 
 use crate::base::wall::Stopwatch;
 use crate::base::{Error, ObjectRef};
-use crate::engine::Engine;
 use crate::engine::sim::GenericApp;
 use crate::k8s::Profile;
-use crate::observe::{Cause, CauseClass, Requests, RunOutcome, ScenarioOutcome, Verdict};
+use crate::observe::{Cause, Requests, RunOutcome, ScenarioOutcome, Verdict};
 use crate::stack::Stack;
-use crate::wait::blocking_chain;
 
+use super::artifacts::Artifacts;
 use super::discover::discover;
-use super::phase::Phase;
-use super::scenario::{Scenario, Start, Suite};
+use super::scenario::{Scenario, Suite};
 use super::select::select;
 use super::sim;
 use super::stop::Stop;
 use super::target::StackTarget;
-use super::trial::Trial;
 
 /// The engine of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EngineChoice {
     /// The simulator.
     Sim,
+    /// A kind cluster, made for the run.
+    Kind,
+    /// A cluster that exists.
+    Kubeconfig,
 }
 
 impl EngineChoice {
@@ -38,6 +39,8 @@ impl EngineChoice {
     pub fn name(self) -> &'static str {
         match self {
             EngineChoice::Sim => "sim",
+            EngineChoice::Kind => "kind",
+            EngineChoice::Kubeconfig => "kubeconfig",
         }
     }
 }
@@ -103,10 +106,12 @@ pub(super) struct Judged {
     pub diagnosis: Vec<String>,
     pub virtual_ms: u64,
     pub trace_hash: Option<String>,
+    /// Whether anything was done to the cluster.
+    pub touched: bool,
 }
 
 impl Judged {
-    fn from_stop(stop: Stop) -> Self {
+    pub(super) fn from_stop(stop: Stop) -> Self {
         Judged {
             verdict: stop.verdict,
             message: stop.message,
@@ -115,6 +120,24 @@ impl Judged {
             diagnosis: Vec::new(),
             virtual_ms: 0,
             trace_hash: None,
+            touched: false,
+        }
+    }
+
+    /// The outcome of `job`, which began at `started`.
+    pub(super) fn into_outcome(self, job: &Job<'_>, started: Stopwatch) -> ScenarioOutcome {
+        ScenarioOutcome {
+            suite: job.suite.name,
+            scenario: job.scenario.name,
+            seed: job.seed,
+            verdict: self.verdict,
+            message: self.message,
+            causes: self.causes,
+            requests: self.requests,
+            wall_ms: started.elapsed_ms(),
+            virtual_ms: self.virtual_ms,
+            trace_hash: self.trace_hash,
+            diagnosis: self.diagnosis,
         }
     }
 
@@ -124,8 +147,8 @@ impl Judged {
     }
 }
 
-/// Runs the chosen scenarios; `on_outcome` gets each outcome in declaration order of
-/// the scenarios, for each seed by seed.
+/// Runs the chosen scenarios on the simulator; `on_outcome` gets each outcome in declaration order
+/// of the scenarios, for each seed by seed.
 ///
 /// # Errors
 /// The selection names nothing, or the engine cannot start.
@@ -133,8 +156,21 @@ pub fn run(
     request: &RunRequest,
     on_outcome: &mut dyn FnMut(&ScenarioOutcome),
 ) -> Result<RunOutcome, Error> {
+    run_selected(request, &request.selection, None, on_outcome)
+}
+
+/// As `run`, for the scenarios in `selection`, with evidence gathered as `artifacts` says.
+///
+/// # Errors
+/// As `run`.
+pub(super) fn run_selected(
+    request: &RunRequest,
+    selection: &[String],
+    artifacts: Option<&Artifacts>,
+    on_outcome: &mut dyn FnMut(&ScenarioOutcome),
+) -> Result<RunOutcome, Error> {
     let started = Stopwatch::start();
-    let chosen = select(request.suites, &request.selection)?;
+    let chosen = select(request.suites, selection)?;
     let seeds = || (0..request.n_seeds.max(1)).map(|n| request.seed.wrapping_add(n));
     let jobs: Vec<Job<'_>> = chosen
         .iter()
@@ -151,7 +187,7 @@ pub fn run(
                 loop {
                     let idx = next.fetch_add(1, Ordering::Relaxed);
                     let Some(job) = jobs.get(idx) else { break };
-                    if sender.send((idx, run_job(request, job))).is_err() {
+                    if sender.send((idx, run_job(request, job, artifacts))).is_err() {
                         break;
                     }
                 }
@@ -168,7 +204,7 @@ pub fn run(
         }
     });
     Ok(RunOutcome {
-        engine: request.engine.name(),
+        engine: EngineChoice::Sim.name(),
         engine_reason: request.engine_reason.clone(),
         kubernetes: request.profile.to_string(),
         seed: request.seed,
@@ -180,144 +216,23 @@ pub fn run(
 }
 
 /// Runs one trial; a panic in it is a bug of ours and ends only this trial.
-fn run_job(request: &RunRequest, job: &Job<'_>) -> ScenarioOutcome {
+fn run_job(request: &RunRequest, job: &Job<'_>, artifacts: Option<&Artifacts>) -> ScenarioOutcome {
     let started = Stopwatch::start();
-    let judged = catch_unwind(AssertUnwindSafe(|| match request.engine {
-        EngineChoice::Sim => sim::run_trial(request, job),
-    }));
+    let judged = catch_unwind(AssertUnwindSafe(|| sim::run_trial(request, job, artifacts)));
     let judged = match judged {
         Ok(Ok(judged)) => judged,
         Ok(Err(error)) => Judged::from_stop(Stop::errored(error.to_string())),
-        Err(panic) => Judged::from_stop(Stop::errored(format!(
-            "a bug in Seatrial: panic: {}",
-            panic_text(&*panic)
-        ))),
+        Err(panic) => Judged::from_stop(panicked(&*panic)),
     };
-    ScenarioOutcome {
-        suite: job.suite.name,
-        scenario: job.scenario.name,
-        seed: job.seed,
-        verdict: judged.verdict,
-        message: judged.message,
-        causes: judged.causes,
-        requests: judged.requests,
-        wall_ms: started.elapsed_ms(),
-        virtual_ms: judged.virtual_ms,
-        trace_hash: judged.trace_hash,
-        diagnosis: judged.diagnosis,
-    }
+    judged.into_outcome(job, started)
+}
+
+/// A panic is a bug of ours.
+pub(super) fn panicked(panic: &(dyn std::any::Any + Send)) -> Stop {
+    Stop::errored(format!("a bug in Seatrial: panic: {}", panic_text(panic)))
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no text".into())
-}
-
-/// The phases of one trial on a cluster that is up.
-pub(super) async fn judge(request: &RunRequest, job: &Job<'_>, engine: Arc<dyn Engine>) -> Judged {
-    let lacks = job.scenario.needs.iter().find(|need| !engine.capabilities().contains(need));
-    if let Some(need) = lacks {
-        let reason = format!("the {} engine does not offer {need:?}", engine.name());
-        return Judged::from_stop(Stop::ignored(reason));
-    }
-    let target = match request.target() {
-        Ok(target) => target,
-        Err(missing) => {
-            let class = CauseClass::NoIngress;
-            let stop = Stop::failed("a way in from outside the cluster", missing).because(Cause {
-                class: class.to_string(),
-                count: 1,
-                object: None,
-                at_ms: None,
-                fix: None,
-            });
-            return Judged::from_stop(stop);
-        }
-    };
-    let (phase, phases) = watch::channel(Phase::Setup);
-    let trial = Trial::new(engine, Arc::clone(&request.stack), target, phase);
-    let ended = within_phases(phases, story(&trial, job.scenario)).await;
-    let mut judged = match ended {
-        Ok(held) => Judged {
-            verdict: Verdict::Passed,
-            message: held,
-            ..Judged::from_stop(Stop::ignored(""))
-        },
-        Err(stop) => Judged::from_stop(stop),
-    };
-    if matches!(judged.verdict, Verdict::Failed | Verdict::Errored | Verdict::Inconclusive) {
-        trial.enter(Phase::Diagnose);
-        judged.diagnosis = diagnose(&trial).await;
-    }
-    trial.enter(Phase::Cleanup);
-    clean_up(&trial, &mut judged).await;
-    judged.requests = trial.requests();
-    judged
-}
-
-async fn story(trial: &Trial, scenario: &Scenario) -> Result<String, Stop> {
-    if let Some(prepare) = scenario.prepare {
-        prepare(trial).await?;
-    }
-    match scenario.start {
-        Start::Empty => {}
-        Start::Ready => {
-            trial.apply().await?;
-            trial.await_ready().await?;
-        }
-        Start::Serving => {
-            trial.apply().await?;
-            trial.await_serving().await?;
-        }
-    }
-    trial.enter(Phase::Act);
-    (scenario.run)(trial).await
-}
-
-/// Runs `story` as long as each phase keeps its limit.
-async fn within_phases(
-    mut phases: watch::Receiver<Phase>,
-    story: impl Future<Output = Result<String, Stop>>,
-) -> Result<String, Stop> {
-    let mut story = std::pin::pin!(story);
-    loop {
-        let phase = *phases.borrow_and_update();
-        let limit = tokio::time::sleep(phase.limit());
-        tokio::select! {
-            biased;
-            ended = &mut story => return ended,
-            Ok(()) = phases.changed() => {}
-            () = limit => {
-                return Err(Stop::errored(format!(
-                    "the {} phase took longer than {} s",
-                    phase.as_str(),
-                    phase.limit().as_secs()
-                )));
-            }
-        }
-    }
-}
-
-/// What is not as wished in the namespaces of the stack.
-async fn diagnose(trial: &Trial) -> Vec<String> {
-    let namespace = trial.target().front.workload.namespace.clone();
-    let client = trial.client();
-    let chain = blocking_chain(&client, &namespace);
-    match tokio::time::timeout(Phase::Diagnose.limit(), chain).await {
-        Ok(lines) => lines,
-        Err(_) => vec!["the API did not answer in time".to_owned()],
-    }
-}
-
-async fn clean_up(trial: &Trial, judged: &mut Judged) {
-    while let Some(undo) = trial.next_cleanup() {
-        let undone = tokio::time::timeout(Phase::Cleanup.limit(), undo).await;
-        let trouble = match undone {
-            Ok(Ok(())) => continue,
-            Ok(Err(stop)) => stop.message,
-            Err(_) => "it took too long".to_owned(),
-        };
-        judged.verdict = judged.verdict.max(Verdict::Errored);
-        judged.message.push_str(&format!("\ncleanup failed: {trouble}"));
-    }
 }

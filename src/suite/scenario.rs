@@ -50,6 +50,8 @@ pub enum Start {
     Serving,
     /// The stack is applied and ready; nobody has asked it anything.
     Ready,
+    /// As `Ready`, and the stack was not in the cluster before `prepare` had done its work.
+    Fresh,
     /// An empty cluster.
     Empty,
 }

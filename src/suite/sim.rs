@@ -10,7 +10,9 @@ use crate::engine::Engine;
 use crate::engine::sim::{self, ClusterSpec, SimEngine, has_model};
 use crate::stack::UnmodelledField;
 
-use super::run::{Job, Judged, RunRequest, judge};
+use super::artifacts::Artifacts;
+use super::judge::{Around, judge};
+use super::run::{Job, Judged, RunRequest};
 use super::scenario::{Aspect, Scenario};
 use super::target::StackTarget;
 
@@ -21,14 +23,20 @@ const N_WORKERS: usize = 3;
 ///
 /// # Errors
 /// The runtime could not be built.
-pub(super) fn run_trial(request: &RunRequest, job: &Job<'_>) -> Result<Judged, Error> {
+pub(super) fn run_trial(
+    request: &RunRequest,
+    job: &Job<'_>,
+    artifacts: Option<&Artifacts>,
+) -> Result<Judged, Error> {
     let lacks = without_model(request, job.scenario);
     if let Some(unknown) = lacks.or_else(|| unmodelled_fields(request, job.scenario)) {
         return Ok(Judged::without_cluster(unknown));
     }
     let spec = cluster_spec(request);
     let run = sim::run(&spec, job.seed, async |engine: Arc<SimEngine>| {
-        let judged = judge(request, job, Arc::clone(&engine) as Arc<dyn Engine>).await;
+        let cluster = Arc::clone(&engine) as Arc<dyn Engine>;
+        let around = Around { artifacts, ..Around::nothing() };
+        let judged = judge(request, job, cluster, around, async || Ok(())).await;
         let commands = engine.unmodelled_commands();
         if commands.is_empty() || !job.scenario.aspects.contains(&Aspect::Lifecycle) {
             return judged;
@@ -44,7 +52,8 @@ pub(super) fn run_trial(request: &RunRequest, job: &Job<'_>) -> Result<Judged, E
     Ok(Judged { virtual_ms, trace_hash: Some(run.trace_hash), ..run.value })
 }
 
-fn cluster_spec(request: &RunRequest) -> ClusterSpec {
+/// The cluster that a stack is tried on.
+pub(super) fn cluster_spec(request: &RunRequest) -> ClusterSpec {
     let mut spec = ClusterSpec::new(request.profile, N_WORKERS);
     spec.apps.clone_from(&request.apps);
     spec.images = request

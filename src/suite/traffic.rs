@@ -32,14 +32,38 @@ pub enum Lane {
     Page(ArrivalPlan),
 }
 
+impl Lane {
+    /// Its highest rate, where it asks for static files.
+    fn static_per_second(&self) -> f64 {
+        match self {
+            Lane::Fresh(plan) => plan.peak(),
+            Lane::Kept(per_second) => *per_second,
+            Lane::Post(_) | Lane::Page(_) => 0.0,
+        }
+    }
+
+    /// With a factor on its rates, where it asks for static files: their rates are chosen to meet
+    /// short windows often, the others to be light.
+    fn paced(self, factor: f64) -> Self {
+        match self {
+            Lane::Fresh(plan) => Lane::Fresh(plan.scaled(factor)),
+            Lane::Kept(per_second) => Lane::Kept(per_second * factor),
+            other => other,
+        }
+    }
+}
+
 impl Trial {
     /// Starts the load of `lanes`; pods are watched from now on, so that failures can be explained.
     ///
     /// # Errors
     /// The way in is unknown, or the API failed.
     pub async fn start_load(&self, lanes: Vec<Lane>) -> Result<Load, Stop> {
+        let per_second: f64 = lanes.iter().map(Lane::static_per_second).sum();
+        let factor = if per_second > 0.0 { self.pace_for(per_second).await? } else { 1.0 };
+        let lanes = lanes.into_iter().map(|lane| lane.paced(factor));
         self.watch_pods().await?;
-        let sources = lanes.into_iter().map(|lane| self.source(lane)).collect::<Result<_, _>>();
+        let sources = lanes.map(|lane| self.source(lane)).collect::<Result<_, _>>();
         Ok(Load::start(self.transport(), sources.map_err(Stop::errored)?))
     }
 
@@ -107,8 +131,20 @@ impl Trial {
             let seen = format!("only {} requests were sent", records.len());
             return Err(Stop::inconclusive(expected, seen));
         }
+        let stats = crate::load::Stats::of(records);
+        if n_failed == 0 && !stats.kept_plan() {
+            let seen = format!(
+                "none of {} failed, but {} were sent too late, up to {:.0} ms: this machine is too \
+                 busy to keep the plan",
+                stats.planned, stats.late, stats.lag_max_ms
+            );
+            return Err(Stop::inconclusive(expected, seen));
+        }
         if n_failed == 0 {
-            return Ok(format!("{} requests, none failed during {during}", records.len()));
+            let pace = self.pace.measured().map_or(String::new(), |affordable| {
+                format!(" (at most {affordable:.0} a second, a quarter of what the cluster serves)")
+            });
+            return Ok(format!("{} requests{pace}, none failed during {during}", records.len()));
         }
         let seen = format!("{n_failed} of {} failed ({})", records.len(), classes(records));
         Err(self.blame_records(Stop::failed(expected, seen), records))

@@ -16,6 +16,7 @@ use crate::stack::Stack;
 use crate::wait::{Observer, Scope};
 
 use super::http::Door;
+use super::pace::Pace;
 use super::phase::Phase;
 use super::stop::Stop;
 use super::target::StackTarget;
@@ -34,7 +35,12 @@ pub struct Trial {
     pub(super) records: RefCell<Vec<Record>>,
     cleanups: RefCell<Vec<LocalBoxFuture<'static, Result<(), Stop>>>>,
     counter: Cell<u64>,
+    touched: Cell<bool>,
+    pub(super) pace: Pace,
 }
+
+/// Room for the numbers of one trial on a cluster that is shared by several.
+const NUMBERS_PER_TRIAL: u64 = 1 << 20;
 
 /// How the stack is reached, found once it is up.
 #[derive(Clone, Debug)]
@@ -45,12 +51,14 @@ pub(super) struct Entry {
 }
 
 impl Trial {
-    /// A trial of `stack` on `engine`, starting now.
+    /// A trial of `stack` on `engine`, starting now. On a cluster shared with other trials `nth`
+    /// counts those before.
     pub(super) fn new(
         engine: Arc<dyn Engine>,
         stack: Arc<Stack>,
         target: StackTarget,
         phase: watch::Sender<Phase>,
+        nth: Option<u64>,
     ) -> Self {
         Trial {
             client: engine.client(),
@@ -64,7 +72,10 @@ impl Trial {
             pods: RefCell::new(None),
             records: RefCell::new(Vec::new()),
             cleanups: RefCell::new(Vec::new()),
-            counter: Cell::new(0),
+            // What one trial has named, the next must not name again.
+            counter: Cell::new(nth.unwrap_or(0).wrapping_mul(NUMBERS_PER_TRIAL)),
+            touched: Cell::new(false),
+            pace: if nth.is_some() { Pace::to_be_measured() } else { Pace::full() },
         }
     }
 
@@ -113,7 +124,7 @@ impl Trial {
         self.phase.send_replace(phase);
     }
 
-    /// A number no other caller in this trial gets.
+    /// A number that no other caller gets in any trial on this cluster.
     pub fn unique(&self) -> u64 {
         let n = self.counter.get() + 1;
         self.counter.set(n);
@@ -122,7 +133,23 @@ impl Trial {
 
     /// Remembers something to take back; run last-in first-out when the trial ends.
     pub fn defer(&self, undo: impl Future<Output = Result<(), Stop>> + 'static) {
+        self.touch();
         self.cleanups.borrow_mut().push(Box::pin(undo));
+    }
+
+    /// Notes that something is done to the cluster.
+    pub(super) fn touch(&self) {
+        self.touched.set(true);
+    }
+
+    /// Whether anything was done to the cluster.
+    pub(super) fn is_touched(&self) -> bool {
+        self.touched.get()
+    }
+
+    /// A handle on the cluster that outlives the story.
+    pub(super) fn engine_handle(&self) -> Arc<dyn Engine> {
+        Arc::clone(&self.engine)
     }
 
     /// Takes the next thing to take back.
@@ -188,10 +215,16 @@ impl Trial {
                 last = state.clone();
             });
         }
-        moments.extend(self.engine.facts().into_iter().map(|fact| crate::observe::Moment {
-            at_ms: fact.at_ms,
-            what: crate::observe::What::Fact(fact.what),
-            object: fact.object,
+        // Facts count from the start of the cluster, moments from that of the trial.
+        let epoch = self.engine.epoch().unwrap_or(self.started);
+        let earlier_ms = self.started.saturating_duration_since(epoch).as_millis();
+        let earlier_ms = u64::try_from(earlier_ms).unwrap_or(u64::MAX);
+        moments.extend(self.engine.facts().into_iter().filter_map(|fact| {
+            Some(crate::observe::Moment {
+                at_ms: fact.at_ms.checked_sub(earlier_ms)?,
+                what: crate::observe::What::Fact(fact.what),
+                object: fact.object,
+            })
         }));
         Timeline::new(moments)
     }

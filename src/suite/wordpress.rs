@@ -31,7 +31,7 @@ pub struct WordPress<'a> {
 
 /// A logged-in author on one connection.
 #[derive(Clone, Debug)]
-pub struct Session {
+pub struct Author {
     connection: Connection,
     cookies: String,
     nonce: String,
@@ -98,7 +98,7 @@ impl<'a> WordPress<'a> {
     ///
     /// # Errors
     /// What was seen instead.
-    pub async fn log_in(&self) -> Result<Session, String> {
+    pub async fn log_in(&self) -> Result<Author, String> {
         let connection = Connection::Kept(self.trial.unique());
         let form = format!("log={USER}&pwd={PASSWORD}&testcookie=1");
         let login = self
@@ -120,10 +120,10 @@ impl<'a> WordPress<'a> {
                 reply.status
             ));
         }
-        Ok(Session { connection, cookies, nonce: reply.text().trim().to_owned() })
+        Ok(Author { connection, cookies, nonce: reply.text().trim().to_owned() })
     }
 
-    async fn write(&self, session: &Session, template: Template) -> Result<Value, String> {
+    async fn write(&self, session: &Author, template: Template) -> Result<Value, String> {
         let template = template.header(COOKIE, &session.cookies).header(NONCE, &session.nonce);
         let reply = self.trial.send(&template, session.connection).await?;
         if reply.status != 201 {
@@ -136,7 +136,7 @@ impl<'a> WordPress<'a> {
     ///
     /// # Errors
     /// It was not acknowledged.
-    pub async fn post(&self, session: &Session, title: &str) -> Result<u64, String> {
+    pub async fn post(&self, session: &Author, title: &str) -> Result<u64, String> {
         let content = json!({"title": title, "content": title, "status": "publish"});
         let template = self
             .template(Method::POST, "/wp-json/wp/v2/posts")?
@@ -151,7 +151,7 @@ impl<'a> WordPress<'a> {
     /// It was not acknowledged.
     pub async fn upload(
         &self,
-        session: &Session,
+        session: &Author,
         name: &str,
         content: Bytes,
     ) -> Result<Media, String> {

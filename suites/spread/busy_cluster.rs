@@ -10,7 +10,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     claim: "replicas run on distinct nodes although one worker is far emptier than the others",
     needs: &[Capability::NodeChanges],
     aspects: &[Aspect::Scheduling],
-    start: Start::Ready,
+    start: Start::Fresh,
     prepare: Some(|trial| Box::pin(prepare(trial))),
     run: |trial| Box::pin(run(trial)),
 };

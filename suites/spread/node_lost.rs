@@ -42,13 +42,10 @@ async fn prepare(trial: &Trial) -> Result<Held, Stop> {
 
 async fn run(trial: &Trial) -> Result<Held, Stop> {
     let front = &trial.target().front.workload;
-    let Some(nodes) = trial.engine().nodes() else {
-        return Err(Stop::ignored("the engine cannot stop nodes"));
-    };
     let lost = choose_node(trial).await?;
     let plan = ArrivalPlan::staircase(BUSY, &RATES);
     let load = trial.start_load(vec![Lane::Fresh(plan)]).await?;
-    nodes.stop(&lost).await?;
+    let stopped = trial.stop_node(&lost).await?;
     let lost_ms = trial.now_ms();
 
     let node = Scope::named(Api::<Node>::all(trial.client()), &lost);
@@ -58,7 +55,7 @@ async fn run(trial: &Trial) -> Result<Held, Stop> {
     let back = wait::until(&trial.scope_of(front), &returned, wait::REPLICAS_RETURN).await;
     let back_ms = trial.now_ms();
     let records = trial.stop_load(load).await;
-    nodes.start(&lost).await?;
+    trial.start_node(stopped).await?;
 
     trial.enter(Phase::Assess);
     let dropped_ms = noticed_ms + u64::try_from(DROPPED.as_millis()).unwrap_or(u64::MAX);

@@ -52,6 +52,11 @@ impl Bridge {
         self.start.elapsed()
     }
 
+    /// The tokio instant at which virtual time began.
+    pub(super) fn epoch(&self) -> Instant {
+        self.start
+    }
+
     /// The tokio instant of `due`, which tokio rounds up to its next millisecond.
     pub(super) fn instant_of(&self, due: SimTime) -> Instant {
         self.start + due.since(SimTime::ZERO)

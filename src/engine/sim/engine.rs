@@ -107,6 +107,10 @@ impl Engine for SimEngine {
             })
             .collect()
     }
+
+    fn epoch(&self) -> Option<tokio::time::Instant> {
+        Some(self.bridge.epoch())
+    }
 }
 
 impl NodeLifecycle for SimEngine {

@@ -1,0 +1,430 @@
+//! A cluster shared by many trials: they run one after the other, and each finds it as if it were new.
+//!
+//! After a trial that passed, the stack is kept if it can be proved to be as it was applied; what is
+//! cheap to mend is mended. In all other cases it is taken away and applied anew.
+
+mod check;
+mod essence;
+mod nodes;
+mod objects;
+mod remove;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use kube::Client;
+use kube::api::DynamicObject;
+use tokio::sync::watch;
+
+use crate::base::wall::Stopwatch;
+use crate::base::{Error, ObjectRef};
+use crate::engine::Engine;
+use crate::observe::{ScenarioOutcome, Verdict};
+use crate::stack::Manifest;
+use crate::wait::doing;
+
+use super::artifacts::Artifacts;
+use super::judge::{Around, interrupted, judge, target_of};
+use super::run::{Job, Judged, RunRequest};
+use super::scenario::{Scenario, Start};
+use super::stop::Stop;
+use super::target::StackTarget;
+use check::Checked;
+use nodes::Nodes;
+use objects::Catalogue;
+use remove::Extent;
+use snapshot::Snapshot;
+
+/// On every object that is made in a real cluster; its value is the id of the run's lease.
+pub const LEASE_LABEL: &str = "seatrial.dev/lease";
+/// Where scenarios put objects of their own.
+const DEFAULT_NAMESPACE: &str = "default";
+/// Namespaces that Kubernetes makes, whatever a manifest says.
+const OWN_NAMESPACES: [&str; 4] =
+    [DEFAULT_NAMESPACE, "kube-system", "kube-public", "kube-node-lease"];
+/// What a trial says that was not run or not finished for a stop signal.
+const INTERRUPTED: &str = "interrupted";
+
+/// Whose cluster it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ownership {
+    /// Made for the run: everything in it may be taken away.
+    Made,
+    /// Somebody else's: only what carries the lease's label is ever deleted.
+    Borrowed,
+}
+
+/// How a shared cluster is to be treated.
+#[derive(Clone, Debug)]
+pub struct SharedOptions {
+    /// Id of the lease: the value of the label on every object.
+    pub lease: String,
+    /// Whose cluster it is.
+    pub ownership: Ownership,
+    /// True ends the trial under way and skips the rest.
+    pub interrupt: Option<watch::Receiver<bool>>,
+    /// Where evidence goes, if it is gathered.
+    pub artifacts: Option<Artifacts>,
+}
+
+/// What is known of the stack in the cluster.
+enum State {
+    /// Nothing of it is there.
+    Empty,
+    /// It is there and passed a trial; it was like this when it was first ready.
+    Applied(Box<Snapshot>),
+    /// Something of it may be there, in any state.
+    Dirty,
+    /// It cannot be taken away any more.
+    Lost(String),
+}
+
+/// A cluster that trials share.
+pub struct SharedCluster {
+    engine: Arc<dyn Engine>,
+    client: Client,
+    request: RunRequest,
+    options: SharedOptions,
+    target: Option<StackTarget>,
+    /// Namespaces in which the stack or a scenario runs pods.
+    homes: BTreeSet<String>,
+    /// Namespaces that the stack makes.
+    made: BTreeSet<String>,
+    /// Uids of all objects and volumes that were there before.
+    before: BTreeSet<String>,
+    nodes: Nodes,
+    catalogue: Catalogue,
+    state: State,
+    n_trials: u64,
+    resets: Vec<String>,
+}
+
+impl SharedCluster {
+    /// Takes over the cluster behind `engine`: notes what is in it, and refuses what is not ours.
+    ///
+    /// # Errors
+    /// The cluster cannot be read, or has objects of the stack that somebody else made.
+    pub async fn open(
+        engine: Arc<dyn Engine>,
+        mut request: RunRequest,
+        options: SharedOptions,
+    ) -> Result<Self, Error> {
+        let label = BTreeMap::from([(LEASE_LABEL.to_owned(), options.lease.clone())]);
+        request.stack = Arc::new(request.stack.with_labels(&label));
+        let client = engine.client();
+        let catalogue = Catalogue::read(&client).await.map_err(unreadable)?;
+        let nodes = nodes::read(&client).await.map_err(unreadable)?;
+        let mut cluster = SharedCluster {
+            target: request.target().ok(),
+            homes: homes_of(&request),
+            made: namespaces_of(&request),
+            before: BTreeSet::new(),
+            state: State::Empty,
+            n_trials: 0,
+            resets: Vec::new(),
+            engine,
+            client,
+            request,
+            options,
+            nodes,
+            catalogue,
+        };
+        cluster.look_around().await?;
+        Ok(cluster)
+    }
+
+    /// Finds what of the stack exists already, and notes everything else that does.
+    async fn look_around(&mut self) -> Result<(), Error> {
+        let mut foreign = Vec::new();
+        let mut existing = Vec::new();
+        for manifest in self.request.stack.objects() {
+            let Some(object) = self.read(manifest).await.map_err(unreadable)? else { continue };
+            let is_namespace = manifest.object_ref.kind == "Namespace";
+            let is_home = self.homes.contains(&manifest.object_ref.name);
+            let may_go = self.options.ownership == Ownership::Made && (!is_namespace || is_home);
+            if self.is_ours(&object) || may_go {
+                existing.push(manifest.object_ref.clone());
+            } else if is_namespace {
+                self.made.remove(&manifest.object_ref.name);
+            } else {
+                foreign.push(refusal(manifest, &object));
+            }
+        }
+        if let [first, ..] = &foreign[..] {
+            let more = match foreign.len() - 1 {
+                0 => String::new(),
+                n => format!("\n({n} more of the stack's objects exist too)"),
+            };
+            return Err(Error::environment(format!("{first}{more}")));
+        }
+        // Namespaces of somebody else stay as they are.
+        let made = self.made.clone();
+        let left_out = |object: &ObjectRef| object.kind == "Namespace" && !made.contains(&object.name);
+        self.request.stack = Arc::new(self.request.stack.without(left_out));
+        if !existing.is_empty() {
+            self.state = State::Dirty;
+        }
+        let is_stack = |object: &ObjectRef| self.request.stack.manifest(object).is_some();
+        let mut before = BTreeSet::new();
+        for namespace in &self.homes {
+            // Whatever is in a namespace of the stack's own goes with it.
+            if self.made.contains(namespace) {
+                continue;
+            }
+            let listed = self.catalogue.objects_in(&self.client, namespace).await;
+            let listed = listed.map_err(unreadable)?.into_iter();
+            before.extend(listed.filter(|f| !is_stack(&f.object)).map(|found| found.uid()));
+        }
+        before.extend(self.uids_of_volumes_and_pods().await.map_err(unreadable)?);
+        self.before = before;
+        Ok(())
+    }
+
+    async fn uids_of_volumes_and_pods(&self) -> Result<Vec<String>, Stop> {
+        use k8s_openapi::api::core::v1::{PersistentVolume, Pod};
+        use kube::{Api, ResourceExt as _};
+        let volumes: Api<PersistentVolume> = Api::all(self.client.clone());
+        let mut uids: Vec<String> = Vec::new();
+        for volume in crate::wait::Scope::all(volumes).list().await? {
+            let claim = volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref());
+            let namespace = claim.and_then(|claim| claim.namespace.as_deref()).unwrap_or_default();
+            if !self.made.contains(namespace) {
+                uids.extend(volume.uid());
+            }
+        }
+        for namespace in self.homes.difference(&self.made) {
+            let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+            let pods = crate::wait::Scope::all(pods).list().await?;
+            // Pods of an earlier stack go with it.
+            let stays = |pod: &&Arc<Pod>| !self.request.stack.objects().iter().any(|manifest| {
+                snapshot::selects_pods(manifest)
+                    && !snapshot::pods_of(manifest, std::slice::from_ref(*pod)).is_empty()
+            });
+            uids.extend(pods.iter().filter(stays).filter_map(|pod| pod.uid()));
+        }
+        Ok(uids)
+    }
+
+    /// Runs one trial, after the cluster was made ready for it.
+    pub(super) async fn run_job(&mut self, job: &Job<'_>) -> ScenarioOutcome {
+        let started = Stopwatch::start();
+        let judged = match target_of(&self.request, job, &*self.engine) {
+            Ok(_) => self.trial(job).await,
+            Err(stop) => Judged::from_stop(stop),
+        };
+        judged.into_outcome(job, started)
+    }
+
+    async fn trial(&mut self, job: &Job<'_>) -> Judged {
+        let ready = match self.options.interrupt.clone() {
+            None => self.make_ready(job.scenario).await,
+            Some(mut interrupt) => {
+                tokio::select! {
+                    biased;
+                    () = interrupted(&mut interrupt) => {
+                        // A reset may have been under way.
+                        self.state.spoil();
+                        return Judged::from_stop(Stop::errored(INTERRUPTED));
+                    }
+                    ready = self.make_ready(job.scenario) => ready,
+                }
+            }
+        };
+        if let Err(stop) = ready {
+            return Judged::from_stop(stop);
+        }
+        self.n_trials += 1;
+        let known = match std::mem::replace(&mut self.state, State::Dirty) {
+            State::Applied(snapshot) => Some(*snapshot),
+            State::Empty => None,
+            // `make_ready` leaves no other.
+            state => {
+                self.state = state;
+                return Judged::from_stop(Stop::errored("the cluster is not ready for a trial"));
+            }
+        };
+        let was_empty = known.is_none();
+        let snapshot = RefCell::new(known);
+        let around = Around {
+            artifacts: self.options.artifacts.as_ref(),
+            interrupt: self.options.interrupt.clone(),
+            shared: Some(self.n_trials),
+        };
+        let on_ready = async || {
+            if snapshot.borrow().is_none() {
+                let taken = self.take_snapshot().await?;
+                snapshot.replace(Some(taken));
+            }
+            Ok(())
+        };
+        let engine = Arc::clone(&self.engine);
+        let judged = judge(&self.request, job, engine, around, on_ready).await;
+        let mut snapshot = snapshot.into_inner();
+        let unharmed = matches!(judged.verdict, Verdict::Passed | Verdict::Ignored);
+        if unharmed && judged.touched && snapshot.is_none() {
+            // The scenario applied the stack by itself.
+            snapshot = self.take_snapshot().await.ok();
+        }
+        self.state = match snapshot {
+            Some(snapshot) if unharmed || !judged.touched => State::Applied(Box::new(snapshot)),
+            None if !judged.touched && was_empty => State::Empty,
+            _ => State::Dirty,
+        };
+        judged
+    }
+
+    /// Brings the cluster into the state in which `scenario` starts.
+    async fn make_ready(&mut self, scenario: &Scenario) -> Result<(), Stop> {
+        if let State::Lost(why) = &self.state {
+            return Err(Stop::errored(why));
+        }
+        let wants_empty = matches!(scenario.start, Start::Empty | Start::Fresh);
+        let (engine, client) = (Arc::clone(&self.engine), self.client.clone());
+        let restored = doing(
+            "look after the nodes",
+            nodes::restore(&*engine, &client, &self.nodes, self.options.ownership),
+        );
+        match restored.await {
+            Ok(mended) => self.resets.extend(mended),
+            Err(stop) => return Err(self.lose(&stop)),
+        }
+        let why = match &self.state {
+            State::Empty => return Ok(()),
+            State::Applied(_) if wants_empty => "the next scenario starts without it".to_owned(),
+            State::Applied(snapshot) => {
+                let checked = doing("check the stack", self.check(snapshot, scenario));
+                match checked.await {
+                    Ok(Checked::AsApplied(mended)) => {
+                        self.resets.extend(mended);
+                        return Ok(());
+                    }
+                    Ok(Checked::Rebuild(why)) => why,
+                    Err(stop) => stop.message,
+                }
+            }
+            _ => "the last trial did not leave it whole".to_owned(),
+        };
+        let removed = doing(
+            format!("take the stack away ({why})"),
+            self.remove(Extent::ForTheNext),
+        );
+        match removed.await {
+            Ok(()) => {
+                self.resets.push(format!("rebuilt: {why}"));
+                self.state = State::Empty;
+                Ok(())
+            }
+            Err(stop) => Err(self.lose(&stop)),
+        }
+    }
+
+    fn lose(&mut self, stop: &Stop) -> Stop {
+        let why = format!("the cluster cannot be brought back to its start:\n{}", stop.message);
+        self.state = State::Lost(why.clone());
+        Stop::errored(why)
+    }
+
+    /// What was done between the trials so far, oldest first.
+    pub fn resets(&self) -> &[String] {
+        &self.resets
+    }
+
+    /// Ends the session: takes everything of ours away from a borrowed cluster.
+    ///
+    /// # Errors
+    /// Something is left.
+    pub async fn close(&mut self) -> Result<(), Error> {
+        if self.options.ownership == Ownership::Made {
+            return Ok(());
+        }
+        let client = self.client.clone();
+        let nodes = nodes::restore(&*self.engine, &client, &self.nodes, self.options.ownership);
+        let removed = async {
+            nodes.await?;
+            self.remove(Extent::All).await
+        };
+        let removed = doing("take everything of ours away", removed).await;
+        self.state = State::Dirty;
+        removed.map_err(|stop| {
+            Error::environment(format!(
+                "not everything could be taken away:\n{}\nremove it with: kubectl delete \
+                 namespaces,storageclasses,persistentvolumes -l {LEASE_LABEL}={}",
+                stop.message, self.options.lease
+            ))
+        })?;
+        self.state = State::Empty;
+        Ok(())
+    }
+
+    /// Whether the stack makes `namespace`.
+    fn has_made(&self, namespace: &str) -> bool {
+        self.made.contains(namespace)
+    }
+
+    fn was_there_before(&self, uid: &str) -> bool {
+        self.before.contains(uid)
+    }
+
+    fn is_ours(&self, object: &DynamicObject) -> bool {
+        let label = object.metadata.labels.as_ref().and_then(|labels| labels.get(LEASE_LABEL));
+        label == Some(&self.options.lease)
+    }
+
+    pub(super) fn engine(&self) -> &dyn Engine {
+        &*self.engine
+    }
+}
+
+impl State {
+    fn spoil(&mut self) {
+        if !matches!(self, State::Lost(_)) {
+            *self = State::Dirty;
+        }
+    }
+}
+
+fn unreadable(stop: impl Into<Stop>) -> Error {
+    Error::environment(format!("the cluster cannot be read: {}", stop.into().message))
+}
+
+/// Why an object of somebody else's keeps the stack out.
+fn refusal(manifest: &Manifest, object: &DynamicObject) -> String {
+    let other = object.metadata.labels.as_ref().and_then(|labels| labels.get(LEASE_LABEL));
+    let what = format!(
+        "{} exists already ({}:{})",
+        manifest.object_ref,
+        manifest.file.display(),
+        manifest.line
+    );
+    match other {
+        Some(lease) => format!(
+            "{what} and belongs to another run, lease {lease}: nothing was touched; run `seatrial gc` \
+             if that run has ended"
+        ),
+        None => format!(
+            "{what} and is not ours: nothing was touched; remove it, or choose another namespace or \
+             name in the manifests"
+        ),
+    }
+}
+
+/// Namespaces of the stack's workloads, and the one that scenarios use.
+fn homes_of(request: &RunRequest) -> BTreeSet<String> {
+    let runs_pods = |manifest: &&Manifest| {
+        manifest.value.pointer("/spec/template/spec/containers").is_some()
+            || manifest.object_ref.kind == "Pod"
+    };
+    let workloads = request.stack.objects().iter().filter(runs_pods);
+    let namespaces = workloads.map(|manifest| manifest.object_ref.namespace.clone());
+    namespaces.chain([DEFAULT_NAMESPACE.to_owned()]).collect()
+}
+
+fn namespaces_of(request: &RunRequest) -> BTreeSet<String> {
+    let namespaces = request.stack.objects().iter().filter(|m| m.object_ref.kind == "Namespace");
+    let names = namespaces.map(|manifest| manifest.object_ref.name.clone());
+    names.filter(|name| !OWN_NAMESPACES.contains(&name.as_str())).collect()
+}

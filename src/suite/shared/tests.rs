@@ -1,0 +1,280 @@
+//! The shared cluster on the simulator: its clock and its API are all that a real one adds to.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, PersistentVolume};
+use k8s_openapi::api::storage::v1::StorageClass;
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, ResourceExt as _};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::*;
+use crate::engine::sim::{self, SimEngine};
+use crate::k8s::Profile;
+use crate::stack::Stack;
+use crate::suite::run::EngineChoice;
+use crate::suite::select::select;
+use crate::suite::sim::cluster_spec;
+use crate::suites;
+use crate::wait::Scope;
+
+fn request() -> RunRequest {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests/wordpress");
+    let stack = Stack::load(&folder, &Profile::NEWEST).unwrap_or_else(|error| panic!("{error}"));
+    RunRequest {
+        engine: EngineChoice::Kind,
+        engine_reason: "a test".into(),
+        profile: Profile::NEWEST,
+        manifests: "manifests/wordpress".into(),
+        stack: Arc::new(stack),
+        suites: suites::all(),
+        selection: Vec::new(),
+        seed: 1,
+        n_seeds: 1,
+        jobs: 1,
+        apps: Vec::new(),
+    }
+}
+
+fn options(ownership: Ownership) -> SharedOptions {
+    SharedOptions { lease: "test-1".into(), ownership, interrupt: None, artifacts: None }
+}
+
+/// Runs `body` on a simulated cluster.
+fn on_a_cluster<T>(seed: u64, body: impl AsyncFnOnce(Arc<SimEngine>) -> T) -> T {
+    sim::run(&cluster_spec(&request()), seed, body).expect("the runtime starts").value
+}
+
+async fn open(engine: &Arc<SimEngine>, options: SharedOptions) -> Result<SharedCluster, Error> {
+    SharedCluster::open(Arc::clone(engine) as Arc<dyn Engine>, request(), options).await
+}
+
+/// Runs the scenarios in `wanted` one after the other.
+async fn run(cluster: &mut SharedCluster, wanted: &[&str]) -> Vec<ScenarioOutcome> {
+    let wanted: Vec<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
+    let mut outcomes = Vec::new();
+    for (suite, scenario) in select(suites::all(), &wanted).expect("known names") {
+        outcomes.push(cluster.run_job(&Job { suite, scenario, seed: 1 }).await);
+    }
+    outcomes
+}
+
+fn assert_passed(outcomes: &[ScenarioOutcome], resets: &[String]) {
+    let bad = outcomes.iter().filter(|outcome| outcome.verdict != Verdict::Passed);
+    let bad: Vec<String> = bad
+        .map(|o| {
+            let diagnosis = o.diagnosis.join("\n  ");
+            format!("{}: {}: {}\n  {diagnosis}", o.full_name(), o.verdict, o.message)
+        })
+        .collect();
+    assert!(bad.is_empty(), "{}\nresets: {resets:#?}", bad.join("\n"));
+}
+
+async fn exists<K: crate::wait::Object>(api: Api<K>, name: &str) -> bool {
+    api.get_opt(name).await.expect("the API answers").is_some()
+}
+
+#[test]
+fn all_scenarios_pass_one_after_the_other_on_one_cluster() {
+    let (outcomes, resets) = on_a_cluster(1, async |engine| {
+        let mut cluster = open(&engine, options(Ownership::Made)).await.expect("it opens");
+        let outcomes = run(&mut cluster, &[]).await;
+        (outcomes, cluster.resets().to_vec())
+    });
+    assert_eq!(outcomes.len(), 22);
+    assert_passed(&outcomes, &resets);
+    assert!(outcomes.iter().all(|outcome| outcome.virtual_ms > 0));
+    let n_rebuilt = resets.iter().filter(|reset| reset.starts_with("rebuilt")).count();
+    // Two scenarios want an empty cluster, and the autoscaler holds replicas after two more.
+    assert!((3..=8).contains(&n_rebuilt), "{n_rebuilt} rebuilds: {resets:#?}");
+}
+
+#[test]
+fn what_is_left_between_two_trials_is_found_and_cleaned() {
+    on_a_cluster(2, async |engine| {
+        let mut cluster = open(&engine, options(Ownership::Made)).await.expect("it opens");
+        let before = run(&mut cluster, &["https::serves"]).await;
+        assert_passed(&before, cluster.resets());
+        assert!(cluster.resets().is_empty(), "{:?}", cluster.resets());
+        let client = engine.client();
+        let worker = plant(&client).await;
+
+        let after = run(&mut cluster, &["https::redirect"]).await;
+        assert_passed(&after, cluster.resets());
+        let resets = cluster.resets().join("\n");
+        for trace in [
+            format!("taints of Node {worker}"),
+            "ConfigMap wordpress/planted is left over".to_owned(),
+            "ConfigMap default/planted is left over".to_owned(),
+            "StatefulSet wordpress/mysql was changed at /spec/replicas".to_owned(),
+            "Ingress wordpress/wordpress was changed at /metadata/annotations".to_owned(),
+            "Service wordpress/wordpress was changed at /spec/".to_owned(),
+        ] {
+            assert!(resets.contains(&trace), "{trace}\nis not in\n{resets}");
+        }
+        for namespace in ["wordpress", "default"] {
+            let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+            assert!(!exists(maps, "planted").await, "{namespace}");
+        }
+        let node = Api::<Node>::all(client.clone()).get(&worker).await.expect("a node");
+        assert_eq!(node.spec.and_then(|spec| spec.taints).unwrap_or_default(), []);
+        assert!(!resets.contains("rebuilt"), "mending is enough:\n{resets}");
+        let again = run(&mut cluster, &["https::certificate"]).await;
+        assert_passed(&again, cluster.resets());
+        assert_eq!(cluster.resets().join("\n"), resets, "everything was mended the first time");
+    });
+}
+
+/// Leaves things behind as a careless scenario would; returns the worker with a taint.
+async fn plant(client: &Client) -> String {
+    let params = PatchParams::default();
+    for namespace in ["wordpress", "default"] {
+        let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+        let mut map = ConfigMap::default();
+        map.metadata.name = Some("planted".into());
+        maps.create(&PostParams::default(), &map).await.expect("created");
+    }
+    let patches: [(&str, &str, &str, Value); 3] = [
+        ("apps/v1", "StatefulSet", "mysql", json!({"spec": {"replicas": 2}})),
+        (
+            "networking.k8s.io/v1",
+            "Ingress",
+            "wordpress",
+            json!({"metadata": {"annotations": {"nginx.ingress.kubernetes.io/ssl-redirect": "false"}}}),
+        ),
+        ("v1", "Service", "wordpress", json!({"spec": {"sessionAffinity": "ClientIP"}})),
+    ];
+    for (version, kind, name, patch) in patches {
+        let (group, version) = version.split_once('/').unwrap_or(("", version));
+        let gvk = kube::api::GroupVersionKind::gvk(group, version, kind);
+        let resource = kube::api::ApiResource::from_gvk(&gvk);
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(client.clone(), "wordpress", &resource);
+        api.patch(name, &params, &Patch::Merge(patch)).await.expect("patched");
+    }
+    let nodes: Api<Node> = Api::all(client.clone());
+    let all = Scope::all(nodes.clone()).list().await.expect("nodes");
+    let open = |node: &&Arc<Node>| node.spec.as_ref().is_some_and(|spec| spec.taints.is_none());
+    let worker = all.iter().find(open).expect("a worker").name_any();
+    let taint = json!({"key": "example.com/forgotten", "effect": "NoSchedule"});
+    let patch = Patch::Merge(json!({"spec": {"taints": [taint]}}));
+    nodes.patch(&worker, &params, &patch).await.expect("tainted");
+    worker
+}
+
+#[test]
+fn a_changed_template_or_a_replaced_object_means_a_new_stack() {
+    on_a_cluster(3, async |engine| {
+        let mut cluster = open(&engine, options(Ownership::Made)).await.expect("it opens");
+        assert_passed(&run(&mut cluster, &["https::serves"]).await, &[]);
+        let maps: Api<k8s_openapi::api::core::v1::Secret> =
+            Api::namespaced(engine.client(), "wordpress");
+        maps.delete("mysql", &Default::default()).await.expect("deleted");
+        let volumes = Scope::all(Api::<PersistentVolume>::all(engine.client()));
+        let old: Vec<_> = volumes.list().await.expect("volumes").iter().map(|v| v.uid()).collect();
+        assert_eq!(old.len(), 2);
+        assert_passed(&run(&mut cluster, &["https::redirect"]).await, cluster.resets());
+        let resets = cluster.resets().join("\n");
+        assert!(resets.contains("rebuilt: Secret wordpress/mysql is gone"), "{resets}");
+        let new: Vec<_> = volumes.list().await.expect("volumes").iter().map(|v| v.uid()).collect();
+        assert_eq!(new.len(), 2, "retained volumes do not pile up");
+        assert!(new.iter().all(|uid| !old.contains(uid)));
+    });
+}
+
+#[test]
+fn a_borrowed_cluster_is_left_as_it_was() {
+    on_a_cluster(4, async |engine| {
+        let client = engine.client();
+        let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "default");
+        let mut map = ConfigMap::default();
+        map.metadata.name = Some("somebody-elses".into());
+        maps.create(&PostParams::default(), &map).await.expect("created");
+        let mut cluster = open(&engine, options(Ownership::Borrowed)).await.expect("it opens");
+        let outcomes = run(&mut cluster, &["https::serves", "readiness::any_order"]).await;
+        assert_passed(&outcomes, cluster.resets());
+        cluster.close().await.expect("everything of ours goes");
+        assert!(exists(maps, "somebody-elses").await);
+        assert!(!exists(Api::<Namespace>::all(client.clone()), "wordpress").await);
+        assert!(!exists(Api::<StorageClass>::all(client.clone()), "csi-cephfs").await);
+        assert!(exists(Api::<StorageClass>::all(client.clone()), "standard").await);
+        let volumes = Scope::all(Api::<PersistentVolume>::all(client.clone()));
+        assert_eq!(volumes.list().await.expect("volumes").len(), 0);
+        let left = cluster.request.stack.objects().iter();
+        for manifest in left {
+            let now = cluster.read(manifest).await.unwrap_or_else(|stop| panic!("{}", stop.message));
+            assert!(now.is_none(), "{} is left", manifest.object_ref);
+        }
+    });
+}
+
+#[test]
+fn an_object_of_somebody_elses_keeps_the_stack_out_and_stays() {
+    on_a_cluster(5, async |engine| {
+        let client = engine.client();
+        let classes: Api<StorageClass> = Api::all(client.clone());
+        let class = json!({"metadata": {"name": "csi-cephfs"}, "provisioner": "example.com/other"});
+        let class: StorageClass = serde_json::from_value(class).expect("a class");
+        classes.create(&PostParams::default(), &class).await.expect("created");
+        let refused = open(&engine, options(Ownership::Borrowed)).await;
+        let error = refused.err().expect("refused").to_string();
+        assert!(error.starts_with("StorageClass csi-cephfs exists already ("), "{error}");
+        assert!(error.contains("20-storage.yaml:"), "{error}");
+        let now = classes.get("csi-cephfs").await.expect("still there");
+        assert_eq!(now.provisioner, "example.com/other");
+        assert!(now.metadata.labels.is_none());
+        assert!(!exists(Api::<Namespace>::all(client), "wordpress").await);
+    });
+}
+
+#[test]
+fn a_namespace_of_somebody_elses_is_used_and_left_with_what_they_have_in_it() {
+    on_a_cluster(6, async |engine| {
+        let client = engine.client();
+        let namespace = json!({"metadata": {"name": "wordpress", "labels": {"team": "shop"}}});
+        let namespace: Namespace = serde_json::from_value(namespace).expect("a namespace");
+        let namespaces: Api<Namespace> = Api::all(client.clone());
+        namespaces.create(&PostParams::default(), &namespace).await.expect("created");
+        let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "wordpress");
+        let mut map = ConfigMap::default();
+        map.metadata.name = Some("theirs".into());
+        maps.create(&PostParams::default(), &map).await.expect("created");
+        let mut cluster = open(&engine, options(Ownership::Borrowed)).await.expect("it opens");
+        assert_passed(&run(&mut cluster, &["https::serves"]).await, cluster.resets());
+        cluster.close().await.expect("everything of ours goes");
+        let now = namespaces.get("wordpress").await.expect("still there");
+        assert!(!now.labels().contains_key(LEASE_LABEL));
+        let theirs = cluster.catalogue.objects_in(&client, "wordpress").await;
+        let theirs = theirs.unwrap_or_else(|stop| panic!("{}", stop.message));
+        let names: Vec<_> = theirs.iter().map(|found| found.object.to_string()).collect();
+        assert_eq!(names, ["ConfigMap wordpress/theirs"]);
+    });
+}
+
+#[test]
+fn an_interrupt_ends_the_trial_under_way_and_skips_the_rest() {
+    on_a_cluster(7, async |engine| {
+        let (stop, interrupt) = watch::channel(false);
+        let options = SharedOptions { interrupt: Some(interrupt), ..options(Ownership::Made) };
+        let mut cluster = open(&engine, options).await.expect("it opens");
+        let wanted = ["spread::node_lost", "https::serves"];
+        let signal = async {
+            tokio::time::sleep(crate::base::secs(120)).await;
+            stop.send_replace(true);
+        };
+        let (outcomes, ()) = tokio::join!(run(&mut cluster, &wanted), signal);
+        let [cut, skipped] = &outcomes[..] else { panic!("two outcomes") };
+        assert_eq!((cut.verdict, cut.message.as_str()), (Verdict::Errored, INTERRUPTED));
+        assert!(cut.virtual_ms >= 100_000, "it was under way: {} ms", cut.virtual_ms);
+        assert_eq!((skipped.verdict, skipped.message.as_str()), (Verdict::Errored, INTERRUPTED));
+        // Cleanup has run: the lost node boots again.
+        tokio::time::sleep(crate::base::secs(120)).await;
+        let nodes = Scope::all(Api::<Node>::all(engine.client())).list().await.expect("nodes");
+        for node in nodes {
+            let ready = crate::wait::node_ready(true).check(&[Arc::clone(&node)]);
+            assert!(ready.is_ok(), "{}", node.name_any());
+        }
+    });
+}
