@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::FalseyValueParser;
 use clap::{Parser, Subcommand, ValueEnum};
 
 /// Exit codes, as `--help` shows them.
@@ -13,6 +14,7 @@ Exit codes:
   3  the environment (no container engine, cluster lost, report not writable)
   4  nothing selected
   5  a bug in Seatrial
+  129, 130, 143  ended by SIGHUP, SIGINT or SIGTERM, after cleaning up
 
 Settings resolve flag > environment > seatrial.toml > default.";
 
@@ -193,10 +195,10 @@ pub struct RunArgs {
     #[arg(long, env = "SEATRIAL_KEEP", value_enum, num_args = 0..=1, default_missing_value = "always")]
     pub keep: Option<KeepArg>,
     /// Use the cluster that an earlier run with the same version, topology and add-ons left, and leave it
-    #[arg(long, env = "SEATRIAL_REUSE")]
+    #[arg(long, env = "SEATRIAL_REUSE", value_parser = FalseyValueParser::new())]
     pub reuse: bool,
     /// Install missing add-ons into a cluster that exists
-    #[arg(long, env = "SEATRIAL_INSTALL_ADDONS")]
+    #[arg(long, env = "SEATRIAL_INSTALL_ADDONS", value_parser = FalseyValueParser::new())]
     pub install_addons: bool,
     /// When events, logs and states are written beside the reports [default: on-failure]
     #[arg(long, env = "SEATRIAL_ARTIFACTS", value_enum)]

@@ -8,29 +8,38 @@ use crate::base::{Error, ErrorClass};
 use crate::observe::{RunOutcome, Verdict};
 
 use super::args::{Args, Command};
-use super::run;
+use super::{clusters, run};
 
 /// Why the process ends; the README's table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub enum Exit {
     /// All scenarios passed.
-    Passed = 0,
+    Passed,
     /// A scenario failed, was inconclusive or unknown.
-    Failed = 1,
+    Failed,
     /// Wrong arguments or an invalid manifest.
-    Usage = 2,
+    Usage,
     /// The environment is at fault.
-    Environment = 3,
+    Environment,
     /// Nothing was selected.
-    NothingSelected = 4,
+    NothingSelected,
     /// A bug in Seatrial.
-    Bug = 5,
+    Bug,
+    /// A signal ended it, after cleaning up: 128 and its number, as shells have it.
+    Signal(u8),
 }
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> ExitCode {
-        ExitCode::from(exit as u8)
+        ExitCode::from(match exit {
+            Exit::Passed => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 2,
+            Exit::Environment => 3,
+            Exit::NothingSelected => 4,
+            Exit::Bug => 5,
+            Exit::Signal(code) => code,
+        })
     }
 }
 
@@ -49,7 +58,9 @@ impl From<&RunOutcome> for Exit {
         match run.verdict() {
             Verdict::Passed => Exit::Passed,
             Verdict::Failed | Verdict::Inconclusive | Verdict::Unknown => Exit::Failed,
-            Verdict::Errored => Exit::Bug,
+            // The simulator depends on nothing outside; a real cluster on much.
+            Verdict::Errored if run.engine == "sim" => Exit::Bug,
+            Verdict::Errored => Exit::Environment,
             Verdict::Ignored => Exit::NothingSelected,
         }
     }
@@ -69,6 +80,10 @@ pub fn main() -> ExitCode {
     let result = match &args.command {
         Command::Run(args) => run::run(args),
         Command::List => run::list(),
+        Command::Up(args) => clusters::up(args),
+        Command::Down(args) => clusters::down(args),
+        Command::Gc(args) => clusters::gc(args),
+        Command::Doctor(args) => clusters::doctor(args),
     };
     match result {
         Ok(exit) => exit.into(),

@@ -5,11 +5,14 @@
 //! Source: the README's table of exit codes. Proof: tests/cli.rs.
 
 mod args;
+mod clusters;
 mod config;
 mod exit;
+mod real;
 mod run;
 mod settings;
 
-pub use args::{Args, Command, EngineArg, RunArgs};
+pub use args::{Args, ArtifactsArg, Command, EngineArg, KeepArg, RunArgs};
 pub use exit::{Exit, main};
-pub use settings::Settings;
+pub use real::Running;
+pub use settings::{ClusterSettings, Settings};

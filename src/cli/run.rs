@@ -1,15 +1,17 @@
 //! The commands `run` and `list`.
 
 use std::io::Write as _;
+use std::sync::Arc;
 
 use crate::base::Error;
-use crate::observe::ScenarioOutcome;
+use crate::observe::{ScenarioOutcome, Verdict};
 use crate::report::{self, Text};
-use crate::suite;
+use crate::suite::provision::{self, Tell};
 use crate::suites;
 
 use super::args::RunArgs;
 use super::exit::Exit;
+use super::real::{self, Running};
 use super::settings::Settings;
 
 /// Runs the selected scenarios, prints them as they finish, and writes the reports.
@@ -19,19 +21,58 @@ use super::settings::Settings;
 pub(super) fn run(args: &RunArgs) -> Result<Exit, Error> {
     let settings = Settings::resolve(args)?;
     let request = settings.request()?;
+    if settings.dry_run {
+        return dry_run(&settings);
+    }
     say(&settings.headline());
     let mut text = Text::new(settings.n_seeds);
     let mut trials: Vec<ScenarioOutcome> = Vec::new();
-    let run = suite::run(&request, &mut |outcome| {
+    let running = Running::new(&settings, request, whisper())?;
+    let ran = running.session.run(&settings.selection, &mut |outcome| {
         if trials.last().is_some_and(|last| last.full_name() != outcome.full_name()) {
             say(&text.scenario(&std::mem::take(&mut trials)));
         }
+        if !matches!(outcome.verdict, Verdict::Passed | Verdict::Ignored) {
+            running.note_failure();
+        }
         trials.push(outcome.clone());
-    })?;
+    });
     say(&text.scenario(&trials));
-    report::write(&run, &settings.report)?;
-    say(&Text::summary(&run, Some(&settings.report)));
-    Ok(Exit::from(&run))
+    let closed = running.session.close();
+    let run = ran.and_then(|run| {
+        report::write(&run, &settings.report)?;
+        say(&Text::summary(&run, Some(&settings.report)));
+        Ok(run)
+    });
+    // What is left on the machine matters more than a verdict.
+    let exit = match (run, closed) {
+        (Ok(run), Ok(())) => Exit::from(&run),
+        (Ok(_), Err(left)) => return Err(left),
+        (Err(error), Ok(())) if running.interrupted().is_none() => return Err(error),
+        (Err(error), Ok(())) => {
+            complain(&error);
+            Exit::Environment
+        }
+        (Err(error), Err(left)) => {
+            return Err(Error::environment(format!("{error}\n{left}")));
+        }
+    };
+    Ok(running.interrupted().map_or(exit, Exit::Signal))
+}
+
+/// Prints the external commands of a run.
+fn dry_run(settings: &Settings) -> Result<Exit, Error> {
+    let workshop = real::workshop(whisper())?;
+    let stack = settings.stack()?;
+    let wanted = real::wanted(settings);
+    let commands = match settings.engine {
+        crate::suite::EngineChoice::Sim => Vec::new(),
+        _ => real::block_on(provision::dry_run(&wanted, &stack, &workshop.paths))??,
+    };
+    for command in commands {
+        say(&format!("{command}\n"));
+    }
+    Ok(Exit::Passed)
 }
 
 /// Lists suites and scenarios.
@@ -55,7 +96,14 @@ pub(super) fn complain(error: &Error) {
     let _ = writeln!(std::io::stderr(), "error: {error}");
 }
 
-fn say(text: &str) {
+/// Prints what is not a result: progress and remarks, on standard error.
+pub(super) fn whisper() -> Tell {
+    Arc::new(|line| {
+        let _ = writeln!(std::io::stderr(), "{line}");
+    })
+}
+
+pub(super) fn say(text: &str) {
     let mut out = std::io::stdout();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }

@@ -5,13 +5,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::base::{Error, wall};
+use crate::engine::host::Programs;
 use crate::engine::sim::{GenericApp, Profile};
 use crate::stack::Stack;
+use crate::suite::provision;
 use crate::suite::{EngineChoice, RunRequest};
 use crate::suites;
 
 use super::args::{ArtifactsArg, ClusterArgs, EngineArg, KeepArg, RunArgs};
 use super::config::Config;
+use super::real;
 
 /// The stack that is proved when none is named.
 const DEFAULT_MANIFESTS: &str = "manifests/wordpress";
@@ -115,9 +118,15 @@ impl Settings {
     pub fn resolve(args: &RunArgs) -> Result<Settings, Error> {
         let config = Config::load(args.config.as_deref(), args.manifests.as_deref())?;
         let cluster = ClusterSettings::resolve(&args.cluster, &config)?;
-        let kubernetes = kubernetes(args.kubernetes.as_deref(), &config)?;
-        let (engine, engine_reason) =
-            engine(args.engine, config.engine.as_deref(), &cluster, kubernetes)?;
+        let typed = args.kubernetes.as_deref();
+        let context = args.context.clone().or_else(|| config.context.clone());
+        let asked = asked_engine(args.engine, config.engine.as_deref())?;
+        let kubernetes = match (asked, &context, typed.or(config.kubernetes.as_deref())) {
+            (EngineArg::Kubeconfig, Some(context), None) => real::minor_of(context)?,
+            (EngineArg::Sim, ..) => kubernetes(typed, &config, None)?,
+            _ => kubernetes(typed, &config, Some(&cluster))?,
+        };
+        let (engine, engine_reason) = engine(asked, &cluster, kubernetes)?;
         let manifests = manifests(args.manifests.as_ref(), &config);
         let n_seeds = args.seeds.or(config.seeds).unwrap_or(1);
         if !(1..=SEEDS_MAX).contains(&n_seeds) {
@@ -135,7 +144,6 @@ impl Settings {
                 engine.name()
             ))
         });
-        let context = args.context.clone().or_else(|| config.context.clone());
         if engine == EngineChoice::Kubeconfig && context.is_none() {
             return Err(Error::usage(
                 "--engine kubeconfig needs --context NAME: the current context is never used \
@@ -173,7 +181,7 @@ impl Settings {
             engine_reason: self.engine_reason.clone(),
             profile: self.kubernetes,
             manifests: self.manifests.display().to_string(),
-            stack: Arc::new(Stack::load(&self.manifests, &self.kubernetes)?),
+            stack: Arc::new(self.stack()?),
             suites: suites::all(),
             selection: self.selection.clone(),
             seed: self.seed,
@@ -181,6 +189,14 @@ impl Settings {
             jobs: self.jobs,
             apps: self.apps.clone(),
         })
+    }
+
+    /// The stack, read and checked.
+    ///
+    /// # Errors
+    /// A usage error for every fault of the manifests.
+    pub fn stack(&self) -> Result<Stack, Error> {
+        Stack::load(&self.manifests, &self.kubernetes)
     }
 
     /// The first line of a run: the engine and why, the version, the seeds, the stack.
@@ -208,17 +224,67 @@ pub(super) fn manifests(typed: Option<&PathBuf>, config: &Config) -> PathBuf {
         .unwrap_or_else(|| PathBuf::from(DEFAULT_MANIFESTS))
 }
 
-/// The Kubernetes minor: as typed, as configured, or the newest.
+/// The Kubernetes minor: as typed, as configured, as the tag of the node image of `cluster` says,
+/// or the newest.
 ///
 /// # Errors
 /// A usage error for a minor that is not known.
-pub(super) fn kubernetes(typed: Option<&str>, config: &Config) -> Result<Profile, Error> {
-    match typed.or(config.kubernetes.as_deref()) {
-        Some(text) => text.parse().map_err(|error: String| Error::usage(error)),
-        None => Ok(Profile::NEWEST),
+pub(super) fn kubernetes(
+    typed: Option<&str>,
+    config: &Config,
+    cluster: Option<&ClusterSettings>,
+) -> Result<Profile, Error> {
+    if let Some(text) = typed.or(config.kubernetes.as_deref()) {
+        return text.parse().map_err(|error: String| Error::usage(error));
     }
+    let image = cluster.and_then(|cluster| cluster.node_image.as_deref());
+    Ok(image.and_then(minor_in_tag).unwrap_or(Profile::NEWEST))
+}
+
+/// The minor in a tag such as `v1.35.8@sha256:...`.
+fn minor_in_tag(image: &str) -> Option<Profile> {
+    let tag = image.split('@').next()?.rsplit_once(':')?.1.strip_prefix('v')?;
+    let mut numbers = tag.split('.');
+    format!("{}.{}", numbers.next()?, numbers.next()?).parse().ok()
 }
 
 fn n_cores() -> usize {
     std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
+/// The engine as typed or as configured.
+fn asked_engine(typed: Option<EngineArg>, configured: Option<&str>) -> Result<EngineArg, Error> {
+    match (typed, configured) {
+        (Some(engine), _) => Ok(engine),
+        (None, None | Some("auto")) => Ok(EngineArg::Auto),
+        (None, Some("sim")) => Ok(EngineArg::Sim),
+        (None, Some("kind")) => Ok(EngineArg::Kind),
+        (None, Some("kubeconfig")) => Ok(EngineArg::Kubeconfig),
+        (None, Some(other)) => Err(Error::usage(format!(
+            "seatrial.toml: engine `{other}` is unknown; choose auto, sim, kind or kubeconfig"
+        ))),
+    }
+}
+
+/// The engine that `asked` means, and why.
+fn engine(
+    asked: EngineArg,
+    cluster: &ClusterSettings,
+    kubernetes: Profile,
+) -> Result<(EngineChoice, String), Error> {
+    let as_asked = "as asked for".to_owned();
+    Ok(match asked {
+        EngineArg::Sim => (EngineChoice::Sim, as_asked),
+        EngineArg::Kind => (EngineChoice::Kind, as_asked),
+        EngineArg::Kubeconfig => (EngineChoice::Kubeconfig, as_asked),
+        EngineArg::Auto => {
+            let (programs, hints) = (Programs::real(), real::hints());
+            let image = cluster.node_image.as_deref();
+            let here = provision::node_image_here(&programs, &hints, image, kubernetes);
+            match real::block_on(here)? {
+                Ok(engine) => (EngineChoice::Kind, format!("auto: {engine} and has the node image")),
+                Err(why) => (EngineChoice::Sim, format!("auto: {why}")),
+            }
+        }
+    })
 }

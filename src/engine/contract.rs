@@ -57,6 +57,12 @@ pub trait ContainerPause: Send + Sync {
     -> BoxFuture<'a, Result<(), Error>>;
 }
 
+/// Writes the journals of nodes.
+pub trait NodeLogs: Send + Sync {
+    /// Writes those of all nodes below `into`.
+    fn export<'a>(&'a self, into: &'a Path) -> BoxFuture<'a, Result<(), Error>>;
+}
+
 /// A running cluster.
 pub trait Engine: Send + Sync {
     /// `sim`, `kind` or `kubeconfig`.

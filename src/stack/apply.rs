@@ -1,6 +1,7 @@
 //! Applying a stack: its objects in order, each refusal with file and line.
 
-use kube::Client;
+use kube::api::DynamicObject;
+use kube::{Api, Client};
 
 use super::Stack;
 use super::applier::{Applier, ApplyError};

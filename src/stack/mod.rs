@@ -77,6 +77,22 @@ impl Stack {
         &self.objects
     }
 
+    /// The images that its pods use, in the order of the manifests.
+    pub fn images(&self) -> Vec<String> {
+        let templates = |manifest: &'_ Manifest| match manifest.object_ref.kind.as_ref() {
+            "Pod" => manifest.value.get("spec").cloned(),
+            "CronJob" => manifest.value.pointer("/spec/jobTemplate/spec/template/spec").cloned(),
+            _ => manifest.value.pointer("/spec/template/spec").cloned(),
+        };
+        let images = |pod: Value| -> Vec<String> {
+            let lists = ["containers", "initContainers"].into_iter();
+            let containers = lists.filter_map(|list| pod.get(list)?.as_array()).flatten();
+            let images = containers.filter_map(|each| each.get("image")?.as_str());
+            images.map(str::to_owned).collect()
+        };
+        self.objects().iter().filter_map(templates).flat_map(images).collect()
+    }
+
     /// The same stack with `labels` on every object itself; the templates in them stay as written,
     /// so that what runs is what the manifests say.
     #[must_use]

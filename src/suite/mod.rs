@@ -12,6 +12,7 @@ mod http;
 mod judge;
 mod pace;
 mod phase;
+pub mod provision;
 mod run;
 mod scenario;
 mod select;

@@ -56,25 +56,9 @@ pub(super) fn run_trial(
 pub(super) fn cluster_spec(request: &RunRequest) -> ClusterSpec {
     let mut spec = ClusterSpec::new(request.profile, N_WORKERS);
     spec.apps.clone_from(&request.apps);
-    spec.images = request
-        .stack
-        .objects()
-        .iter()
-        .filter_map(|manifest| manifest.value.pointer("/spec/template/spec"))
-        .flat_map(images_of)
-        .collect();
+    spec.images = request.stack.images();
     spec.custom_kinds = request.stack.custom_kinds();
     spec
-}
-
-/// The images that a pod template names.
-fn images_of(pod: &Value) -> Vec<String> {
-    ["containers", "initContainers"]
-        .iter()
-        .filter_map(|list| pod.get(list)?.as_array())
-        .flatten()
-        .filter_map(|container| container.get("image")?.as_str().map(str::to_owned))
-        .collect()
 }
 
 /// The fields of the stack that matter to `scenario` and that the simulator does not act on.

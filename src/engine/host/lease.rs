@@ -74,6 +74,11 @@ impl Lease {
         &self.id
     }
 
+    /// As it is written down now.
+    pub(super) fn file(&self) -> LeaseFile {
+        self.lock().file.clone()
+    }
+
     /// What exists or may exist, oldest first.
     pub fn things(&self) -> Vec<Thing> {
         self.lock().file.things.clone()

@@ -26,4 +26,4 @@ pub use paths::{HomeVariables, Paths, make_private_folder, write_private};
 pub use process::{Life, Owner, ProcessId};
 pub use program::{Call, ProgramError, Programs, Ran, Trouble};
 pub use remove::{RemoveObjects, TEMPORARY_NAME};
-pub use sweep::{Scope, Swept, SweptLease, sweep, sweep_with};
+pub use sweep::{Scope, Swept, SweptLease, give_back, sweep, sweep_with};

@@ -90,6 +90,11 @@ impl Paths {
         self.state.join("loops")
     }
 
+    /// Lock files; they stay, because removing one while another waits for it lets two in.
+    pub fn locks(&self) -> PathBuf {
+        self.state.join("locks")
+    }
+
     /// Verified downloads.
     pub fn downloads(&self) -> PathBuf {
         self.cache.join("downloads")

@@ -7,7 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use tokio::time::sleep;
 
-use super::lease::{STALE_AFTER, write_over};
+use super::lease::{Lease, STALE_AFTER, write_over};
 use super::lease_file::{Found, LeaseFile, TEMPORARY_PREFIX, Thing, read, read_all};
 use super::lock::{FolderLock, is_held};
 use super::paths::Paths;
@@ -153,6 +153,34 @@ pub async fn sweep_with(
         }
     }
     swept
+}
+
+/// Removes everything that `lease`, a lease of this process, names; the newest first. What is gone
+/// is struck out; the lease itself stays for its owner to release.
+pub async fn give_back(
+    paths: &Paths,
+    programs: &Programs,
+    lease: &Lease,
+    objects: Option<&dyn RemoveObjects>,
+) -> Swept {
+    let file = lease.file();
+    let mut remover = Remover { paths, programs, objects, silent: BTreeMap::new() };
+    let whose = format!("this {}", file.purpose);
+    let mut swept = SweptLease { whose, removed: Vec::new(), left: Vec::new(), trouble: None };
+    end_programs(&file.id).await;
+    for thing in file.things.clone().into_iter().rev() {
+        match remover.remove(&file, &thing).await {
+            Outcome::Left(why) => {
+                swept.left.push((thing, why));
+                continue;
+            }
+            Outcome::Removed => swept.removed.push(thing.clone()),
+            Outcome::WasGone => {}
+        }
+        // A full disk changes nothing about what is gone; `Lease::release` tells of the rest.
+        let _ = lease.is_gone(&thing);
+    }
+    Swept { leases: vec![swept], busy: false, remarks: Vec::new() }
 }
 
 enum Decision {

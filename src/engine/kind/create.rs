@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::base::{Error, secs};
-use crate::engine::host::{Call, Lease, ProgramError, Thing};
+use crate::engine::host::{Call, Lease, Paths, ProgramError, Thing};
 use crate::wait::doing;
 
 use super::cluster::KindCluster;
@@ -14,7 +14,6 @@ use super::container::Containers;
 use super::error::{KindError, explained};
 use super::images::{ImagePlan, plan};
 use super::load::load;
-use super::paths::Paths;
 use super::ports::Ports;
 use super::spec::KindSpec;
 use super::topology::Topology;
@@ -42,7 +41,7 @@ const LAST_WORDS_LIMIT: Duration = secs(10);
 pub async fn create(
     spec: &KindSpec,
     containers: &Containers,
-    lease: &mut Lease,
+    lease: &Lease,
     paths: &Paths,
 ) -> Result<KindCluster, Error> {
     let topology = spec.topology()?;
@@ -140,7 +139,7 @@ async fn draft(
         }
         Some(name) => name.clone(),
         None => loop {
-            let name = short_name();
+            let name = fresh_name();
             if !is_taken(&name) && !paths.cluster(&name).exists() {
                 break name;
             }
@@ -163,7 +162,7 @@ async fn draft(
 }
 
 /// `st-` and six symbols that differ between processes and calls.
-fn short_name() -> String {
+pub fn fresh_name() -> String {
     let mut drawn = RandomState::new().build_hasher().finish();
     let mut name = String::from("st-");
     for _ in 0..NAME_SYMBOLS {
@@ -301,7 +300,7 @@ mod tests {
 
     #[test]
     fn names_are_short_and_differ() {
-        let (one, two) = (short_name(), short_name());
+        let (one, two) = (fresh_name(), fresh_name());
         assert!(one.starts_with("st-") && one.len() == 9, "{one}");
         assert_ne!(one, two);
     }

@@ -1,15 +1,20 @@
 //! Faults: nodes stopped and started, containers frozen, through the container engine.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 
-use crate::base::Error;
-use crate::engine::{ContainerPause, NodeLifecycle};
+use crate::base::{Error, secs};
+use crate::engine::{ContainerPause, NodeLifecycle, NodeLogs};
 
 use super::cluster::KindCluster;
 use super::container::Containers;
+
+/// Journals and container logs of all nodes.
+const EXPORT_LIMIT: Duration = secs(120);
 
 /// The nodes of one cluster as machines. It remembers what it did, so that all of it can be undone.
 #[derive(Debug)]
@@ -85,6 +90,15 @@ impl KindNodes {
         let id = container.strip_prefix("containerd://").unwrap_or(container);
         let command = ["ctr", "--namespace=k8s.io", "tasks", verb, id];
         self.containers.exec(node, &command).await.map(drop)
+    }
+}
+
+impl NodeLogs for KindNodes {
+    fn export<'a>(&'a self, into: &'a Path) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            let call = self.containers.kind(["export", "logs", "--name", &self.cluster]);
+            self.containers.run(&call.arg(into).limit(EXPORT_LIMIT)).await.map(drop)
+        })
     }
 }
 

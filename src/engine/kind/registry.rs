@@ -7,21 +7,18 @@ use testcontainers::runners::AsyncRunner as _;
 use testcontainers::{GenericImage, ImageExt as _};
 
 use crate::base::{Error, secs};
-use crate::engine::host::{Lease, Thing};
+use crate::engine::host::{LEASE_LABEL, Lease, Paths, Thing};
 use crate::wait::{Deadline, doing};
 
 use super::cluster::KindCluster;
 use super::container::Containers;
 use super::images::ImagePlan;
 use super::lock::FileLock;
-use super::paths::Paths;
 
 /// Image and tag of the registry.
 const IMAGE: (&str, &str) = ("registry", "3");
 /// Label with the upstream that a registry stands for.
 const UPSTREAM_LABEL: &str = "seatrial.dev/registry";
-/// Label with the lease that names a container.
-const LEASE_LABEL: &str = "seatrial.dev/lease";
 /// What it logs when it serves.
 const SERVES: &str = "listening on";
 /// A pull of 60 MB and a start.
@@ -87,7 +84,7 @@ async fn start(upstream: &str, containers: &Containers, paths: &Paths) -> Result
     if containers.programs().is_dry() {
         return write_down(&name, upstream, containers).await;
     }
-    let lock = paths.locks.join(format!("{name}.lock"));
+    let lock = paths.locks().join(format!("{name}.lock"));
     let _lock = FileLock::take(&lock, &name, STARTED_ELSEWHERE).await?;
     let filter = format!("label={UPSTREAM_LABEL}={upstream}");
     if containers.listed(&[], &filter, "").await?.contains(&name) {
@@ -98,7 +95,7 @@ async fn start(upstream: &str, containers: &Containers, paths: &Paths) -> Result
         containers.run(&containers.call(["start", &name])).await?;
         return Ok(name);
     }
-    let mut lease = Lease::take(&paths.leases, &name, "registry")?;
+    let lease = Lease::take(&paths.leases(), &name, "registry")?;
     let thing = Thing::Container { engine: containers.engine().clone(), name: name.clone() };
     lease.will_make(thing.clone())?;
     let started = run(upstream, &name, lease.id(), containers).await;

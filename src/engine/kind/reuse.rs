@@ -5,12 +5,13 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 
 use crate::base::{Error, secs};
-use crate::engine::host::{LeaseFile, Thing};
+use crate::engine::host::{LeaseFile, Paths, Thing};
+
+use crate::wait::Deadline;
 
 use super::cluster::KindCluster;
 use super::container::Containers;
 use super::lock::FileLock;
-use super::paths::Paths;
 use super::ready;
 use super::spec::KindSpec;
 
@@ -18,6 +19,9 @@ use super::spec::KindSpec;
 const KEY_SYMBOLS: usize = 12;
 /// An API server that does not answer in this time is not worth keeping.
 const ANSWER_LIMIT: Duration = secs(10);
+/// Trials of one test run that are processes of their own take turns.
+const USED_ELSEWHERE: Deadline =
+    Deadline::new(secs(4 * 3600), "another process runs the suites on it, for an hour or so");
 
 /// What became of the cluster that was kept for a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,12 +66,14 @@ pub fn lease_id(key: &str) -> String {
     format!("reuse-{key}")
 }
 
-/// Takes the cluster of `key` for this process alone; `None` while another process uses it.
+/// Takes the cluster of `key` for this process alone; waits while another one uses it.
 ///
 /// # Errors
-/// The lock file cannot be made.
-pub fn lock(key: &str, paths: &Paths) -> Result<Option<FileLock>, Error> {
-    FileLock::try_take(&paths.locks.join(format!("{}.lock", lease_id(key))))
+/// Another process uses it for hours, or the lock file cannot be made.
+pub async fn lock(key: &str, paths: &Paths) -> Result<FileLock, Error> {
+    let id = lease_id(key);
+    let path = paths.locks().join(format!("{id}.lock"));
+    FileLock::take(&path, &format!("the shared cluster {id}"), USED_ELSEWHERE).await
 }
 
 /// Looks for the cluster kept for `key`; the caller holds its lock.
@@ -75,7 +81,7 @@ pub fn lock(key: &str, paths: &Paths) -> Result<Option<FileLock>, Error> {
 /// # Errors
 /// The container engine does not answer.
 pub async fn find(key: &str, containers: &Containers, paths: &Paths) -> Result<Kept, Error> {
-    let file = paths.leases.join(format!("{}.json", lease_id(key)));
+    let file = paths.leases().join(format!("{}.json", lease_id(key)));
     let lease = std::fs::read_to_string(&file)
         .ok()
         .and_then(|text| serde_json::from_str::<LeaseFile>(&text).ok());

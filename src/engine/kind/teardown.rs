@@ -7,12 +7,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::base::{Error, millis, secs};
-use crate::engine::host::{Lease, Thing};
+use crate::engine::host::{Lease, Paths, Thing};
 use crate::wait::{Deadline, doing, until_ok};
 
 use super::container::{CLUSTER_LABEL, Containers};
 use super::error::explained;
-use super::paths::Paths;
 
 /// kind removes all containers at once.
 const DELETE_LIMIT: Duration = secs(180);
@@ -34,7 +33,7 @@ pub(super) fn thing(containers: &Containers, name: &str) -> Thing {
 pub async fn delete(
     containers: &Containers,
     name: &str,
-    lease: &mut Lease,
+    lease: &Lease,
     paths: &Paths,
 ) -> Result<(), Error> {
     doing("delete the cluster", delete_all(containers, name, lease, paths, Duration::ZERO)).await
@@ -44,7 +43,7 @@ pub async fn delete(
 pub(super) async fn after_failure(
     containers: &Containers,
     name: &str,
-    lease: &mut Lease,
+    lease: &Lease,
     paths: &Paths,
 ) -> Result<(), Error> {
     doing("delete the cluster", delete_all(containers, name, lease, paths, LATE_STARTS)).await
@@ -53,7 +52,7 @@ pub(super) async fn after_failure(
 async fn delete_all(
     containers: &Containers,
     name: &str,
-    lease: &mut Lease,
+    lease: &Lease,
     paths: &Paths,
     settle: Duration,
 ) -> Result<(), Error> {

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use super::create::make;
 use super::*;
 use crate::base::{Error, ErrorClass};
-use crate::engine::host::{ContainerEngine, Lease, Programs, Thing};
+use crate::engine::host::{ContainerEngine, Lease, Paths, Programs, Thing};
 use crate::engine::{ContainerPause as _, NodeLifecycle as _};
 
 /// Writes a tar file with these entries.
@@ -57,8 +57,8 @@ impl Machine {
             .await
             .expect("it answers")
             .with_kind(program("kind"));
-        let paths = Paths::under(&folder.path().join("state"));
-        let lease = Lease::take(&paths.leases, "test", "test").expect("a lease");
+        let paths = Paths::below(&folder.path().join("state"));
+        let lease = Lease::take(&paths.leases(), "test", "test").expect("a lease");
         Machine { paths, containers, lease, folder }
     }
 
@@ -83,7 +83,7 @@ impl Machine {
     }
 
     async fn create(&mut self, spec: &KindSpec) -> Result<KindCluster, Error> {
-        create(spec, &self.containers, &mut self.lease, &self.paths).await
+        create(spec, &self.containers, &self.lease, &self.paths).await
     }
 
     /// A cluster whose containers run and whose API was not waited for.
@@ -353,7 +353,7 @@ async fn a_kept_cluster_is_found_by_its_key_if_all_its_nodes_run() {
     assert_eq!(find(&key, &machine.containers, &machine.paths).await.expect("asked"), Kept::None);
     let cluster = machine.raised().await;
     cluster.write().expect("written");
-    let mut lease = Lease::take(&machine.paths.leases, &lease_id(&key), "reuse").expect("taken");
+    let lease = Lease::take(&machine.paths.leases(), &lease_id(&key), "reuse").expect("taken");
     lease.will_make(teardown::thing(&machine.containers, &cluster.name)).expect("written");
     let found = find(&key, &machine.containers, &machine.paths).await.expect("asked");
     assert!(matches!(found, Kept::Broken { .. }), "not kept: {found:?}");
@@ -384,24 +384,24 @@ async fn a_dry_run_shows_every_command_in_order() {
         ..EngineHints::default()
     };
     let containers = Containers::detect(&programs, &hints).await.expect("answered");
-    let paths = Paths::under(&folder.path().join("state"));
-    let mut lease = Lease::take(&paths.leases, "dry", "dry run").expect("a lease");
+    let paths = Paths::below(&folder.path().join("state"));
+    let lease = Lease::take(&paths.leases(), "dry", "dry run").expect("a lease");
     let spec = KindSpec {
         name: Some("st-dry".into()),
         images: Some(archives),
         wanted_images: vec!["wordpress:6".into(), "mysql:8".into()],
         ..KindSpec::default()
     };
-    let cluster = create(&spec, &containers, &mut lease, &paths).await.expect("nothing is run");
+    let cluster = create(&spec, &containers, &lease, &paths).await.expect("nothing is run");
     assert_eq!((cluster.http_port, cluster.context().as_str()), (8080, "kind-st-dry"));
     let pulled = ImagePlan {
         pulled: vec![ImageName::parse("quay.io/ceph/ceph:v20").expect("a name")],
         ..ImagePlan::default()
     };
     attach_registries(&cluster, &pulled, &containers, &paths).await.expect("nothing is run");
-    delete(&containers, &cluster.name, &mut lease, &paths).await.expect("nothing is run");
+    delete(&containers, &cluster.name, &lease, &paths).await.expect("nothing is run");
     assert_eq!(lease.things(), []);
-    assert!(!paths.clusters.exists() && !paths.locks.exists(), "a dry run writes nothing");
+    assert!(!paths.clusters.exists() && !paths.locks().exists(), "a dry run writes nothing");
     let root = folder.path().display().to_string();
     let text = programs.written_down().join("\n").replace(&root, "") + "\n";
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/kind-dry-run.txt");

@@ -1,12 +1,16 @@
 //! The engine: a real cluster behind the contract that all engines keep.
 
+use std::path::Path;
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use kube::Client;
 
 use super::access::Access;
 use crate::base::Error;
-use crate::engine::{Capability, Engine, Fact, FrontDoor, NodeLifecycle};
+use crate::engine::{
+    Capability, ContainerPause, Engine, Fact, FrontDoor, NodeLifecycle, NodeLogs,
+};
 use crate::load::{TcpTransport, Transport};
 use crate::wait::doing;
 
@@ -21,6 +25,10 @@ pub struct Given {
     pub capabilities: Vec<Capability>,
     /// Stops and starts its nodes, if anything can.
     pub nodes: Option<Arc<dyn NodeLifecycle>>,
+    /// Freezes containers, if anything can.
+    pub containers: Option<Arc<dyn ContainerPause>>,
+    /// Writes the nodes' journals, if anything can.
+    pub logs: Option<Arc<dyn NodeLogs>>,
 }
 
 /// A real cluster.
@@ -100,8 +108,16 @@ impl Engine for RealCluster {
         self.given.nodes.as_deref()
     }
 
+    fn containers(&self) -> Option<&dyn ContainerPause> {
+        self.given.containers.as_deref()
+    }
+
     fn facts(&self) -> Vec<Fact> {
         Vec::new()
+    }
+
+    fn export_logs<'a>(&'a self, into: &'a Path) -> Option<BoxFuture<'a, Result<(), Error>>> {
+        self.given.logs.as_ref().map(|logs| logs.export(into))
     }
 }
 

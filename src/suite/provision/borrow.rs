@@ -14,7 +14,7 @@ use crate::addons::{self, AddOn, Plan, Setup};
 use crate::base::{Error, secs};
 use crate::engine::host::{LEASE_LABEL, Lease, RemoveObjects, Thing};
 use crate::engine::real::{Access, Given, RealCluster, find_front_door};
-use crate::engine::{Engine as _, FrontDoor};
+use crate::engine::FrontDoor;
 use crate::load::Target;
 use crate::stack::Stack;
 use crate::wait::{Deadline, until_ok};

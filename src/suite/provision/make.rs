@@ -13,7 +13,7 @@ use crate::base::Error;
 use crate::engine::host::{LEASE_LABEL, Lease, Paths, Programs, adopt, loops};
 use crate::engine::kind::{self, Containers, ExtraMount, FileLock, Kept, KindCluster, KindNodes, KindSpec};
 use crate::engine::real::{Access, Given, RealCluster};
-use crate::engine::{Capability, FrontDoor};
+use crate::engine::{Capability, Engine as _, FrontDoor};
 use crate::load::{Call, Connection, Target, TcpTransport, Transport as _};
 use crate::stack::Stack;
 use crate::suite::http::PATIENCE;
@@ -34,6 +34,7 @@ pub(super) async fn make(
     workshop: &Workshop,
 ) -> Result<Provisioned, Error> {
     let loaded = load(wanted, &needed(stack), &workshop.paths).await?;
+    loaded.iter().filter_map(|each| each.warning.as_deref()).for_each(|line| (workshop.tell)(line));
     let name = kind::fresh_name();
     let spec = spec(wanted, wish, stack, &loaded, &name)?;
     let reserved = match wish.reuse {
@@ -134,7 +135,7 @@ async fn raise(
     check_version(&engine, wanted.kubernetes)?;
     if is_new {
         let probe = Some(probe(engine_door(&cluster).http));
-        addons::install(&crate::engine::Engine::client(&engine), &Plan { probe, ..plan }).await?;
+        addons::install(&engine.client(), &Plan { probe, ..plan }).await?;
     }
     Ok((engine, cluster, nodes))
 }

@@ -16,11 +16,12 @@ use crate::base::Error;
 use crate::engine::Engine;
 use crate::engine::host::signals::{Signals, Urgency};
 use crate::engine::host::{Heartbeat, Lease, Paths, Programs, Swept, give_back};
-use crate::engine::kind::{Containers, EngineHints, FileLock, KindCluster, KindNodes};
+use crate::engine::kind::{EngineHints, FileLock, KindCluster, KindNodes};
 use crate::engine::real::{Access, RealCluster};
 use crate::k8s::Profile;
 use crate::stack::Stack;
 
+pub use borrow::Labelled;
 pub use preflight::{findings, node_image_here};
 
 /// Where the cluster comes from.
@@ -67,8 +68,11 @@ pub struct Wanted {
     pub purpose: &'static str,
 }
 
+/// Tells the user a line.
+pub type Tell = Arc<dyn Fn(&str) + Send + Sync>;
+
 /// What provisioning works with on this machine.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Workshop {
     /// Folders of ours.
     pub paths: Paths,
@@ -76,6 +80,8 @@ pub struct Workshop {
     pub programs: Programs,
     /// Who may ask for an end; `None` where nobody can.
     pub signals: Option<Signals>,
+    /// For remarks.
+    pub tell: Tell,
 }
 
 /// What becomes of a cluster at the end.
@@ -99,7 +105,6 @@ pub struct Provisioned {
 /// What belongs to a cluster that kind made.
 struct Made {
     cluster: KindCluster,
-    containers: Containers,
     nodes: Arc<KindNodes>,
     has_ceph: bool,
     /// A cluster that later runs use too; held while this one does.
@@ -186,7 +191,7 @@ impl Provisioned {
 async fn all_gone(workshop: &Workshop, lease: &Lease) -> Result<(), Error> {
     let swept = crate::wait::doing(
         "remove what was made",
-        give_back(&workshop.paths, &workshop.programs, lease, Some(&borrow::Labelled)),
+        give_back(&workshop.paths, &workshop.programs, lease, Some(&Labelled)),
     )
     .await;
     if swept.is_clean() { lease.release() } else { Err(left(&swept)) }

@@ -1,0 +1,134 @@
+//! The commands about clusters and the machine: `up`, `down`, `gc`, `doctor`.
+
+use std::path::Path;
+
+use crate::base::Error;
+use crate::engine::doctor::{Level, render, worst};
+use crate::engine::host::{Scope, sweep_with};
+use crate::stack::Stack;
+use crate::suite::provision::{self, Fate, Labelled, Place, Wanted, Workshop};
+
+use super::args::{DoctorArgs, DownArgs, EngineArg, GcArgs, UpArgs};
+use super::config::Config;
+use super::exit::Exit;
+use super::real;
+use super::run::{say, whisper};
+use super::settings::{ClusterSettings, kubernetes, manifests};
+
+/// Brings up a kind cluster with the add-ons of a stack and leaves it running.
+///
+/// # Errors
+/// As a run that cannot start.
+pub(super) fn up(args: &UpArgs) -> Result<Exit, Error> {
+    if matches!(args.engine, Some(EngineArg::Sim | EngineArg::Kubeconfig)) {
+        return Err(Error::usage("`up` makes kind clusters: leave --engine out, or say kind"));
+    }
+    let config = Config::load(args.config.as_deref(), args.manifests.as_deref())?;
+    let cluster = ClusterSettings::resolve(&args.cluster, &config)?;
+    let kubernetes = kubernetes(args.kubernetes.as_deref(), &config, Some(&cluster))?;
+    let stack = Stack::load(&manifests(args.manifests.as_ref(), &config), &kubernetes)?;
+    let wanted = Wanted {
+        place: Place::Kind(real::kind_wish(&cluster, false)),
+        kubernetes,
+        addons: cluster.addons.clone(),
+        purpose: "cluster",
+    };
+    let workshop = real::workshop(whisper())?;
+    if args.dry_run {
+        let commands = provision::dry_run(&wanted, &stack, &workshop.paths);
+        for command in real::block_on(commands)?? {
+            say(&format!("{command}\n"));
+        }
+        return Ok(Exit::Passed);
+    }
+    let (board, _watching) = real::show_board(whisper(), workshop.signals.as_ref());
+    real::block_on(board.up(async {
+        let cluster = real::bring_up(&wanted, &stack, &workshop).await?;
+        say(&format!("{}\n", real::how_to_use(&cluster)));
+        cluster.end(Fate::Keep).await
+    }))??;
+    Ok(Exit::Passed)
+}
+
+/// Removes clusters that were left running on purpose.
+///
+/// # Errors
+/// Environment: something is left; usage: there is no cluster of that name.
+pub(super) fn down(args: &DownArgs) -> Result<Exit, Error> {
+    match &args.name {
+        Some(name) => {
+            let workshop = real::workshop(whisper())?;
+            let lease = workshop.paths.leases().join(format!("{name}.json"));
+            if !lease.exists() {
+                let known = kept_in(&workshop.paths.leases());
+                return Err(Error::usage(format!(
+                    "no cluster `{name}` was left running; there is {known}"
+                )));
+            }
+            sweep(&workshop, &Scope::Only(name.clone()))
+        }
+        None => sweep(&real::workshop(whisper())?, &Scope::All),
+    }
+}
+
+/// Removes what runs that died have left.
+///
+/// # Errors
+/// Environment: something is left.
+pub(super) fn gc(args: &GcArgs) -> Result<Exit, Error> {
+    let scope = if args.all { Scope::All } else { Scope::Dead };
+    sweep(&real::workshop(whisper())?, &scope)
+}
+
+fn sweep(workshop: &Workshop, scope: &Scope) -> Result<Exit, Error> {
+    let swept =
+        sweep_with(&workshop.paths, &workshop.programs, scope, Some(&Labelled));
+    let swept = real::block_on(swept)?;
+    if swept.busy {
+        return Err(Error::environment("another Seatrial sweeps at this moment; try again"));
+    }
+    let lines = swept.lines();
+    if lines.is_empty() {
+        say("nothing to remove\n");
+    }
+    for line in lines {
+        say(&format!("{line}\n"));
+    }
+    Ok(if swept.is_clean() { Exit::Passed } else { Exit::Environment })
+}
+
+/// Names of the leases in `folder`, for a message.
+fn kept_in(folder: &Path) -> String {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries
+        .filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".json")?.to_owned()))
+        .collect();
+    names.sort();
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+/// Examines this machine.
+///
+/// # Errors
+/// Usage: a setting or the manifests cannot be read.
+pub(super) fn doctor(args: &DoctorArgs) -> Result<Exit, Error> {
+    let config = Config::load(args.config.as_deref(), args.manifests.as_deref())?;
+    let cluster = ClusterSettings::resolve(&args.cluster, &config)?;
+    let kubernetes = kubernetes(args.kubernetes.as_deref(), &config, Some(&cluster))?;
+    let stack = Stack::load(&manifests(args.manifests.as_ref(), &config), &kubernetes)?;
+    let wanted = Wanted {
+        place: Place::Kind(real::kind_wish(&cluster, false)),
+        kubernetes,
+        addons: cluster.addons.clone(),
+        purpose: "examination",
+    };
+    let workshop = real::workshop(whisper())?;
+    let findings = real::block_on(async {
+        real::sweep_dead(&workshop).await;
+        provision::findings(&wanted, &stack, &workshop).await
+    })?;
+    for line in render(&findings) {
+        say(&format!("{line}\n"));
+    }
+    Ok(if worst(&findings) == Level::Fatal { Exit::Environment } else { Exit::Passed })
+}
