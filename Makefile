@@ -16,6 +16,10 @@ e2e: ## Prove the reference stack: six suites on ENGINE (default sim)
 test: ## Run every test that needs no cluster
 	$(CARGO) test
 
+.PHONY: conformance
+conformance: ## Judge ENGINE (default sim) by the behaviours of Kubernetes that the model claims
+	SEATRIAL_ENGINE=$(ENGINE) $(CARGO) test --quiet --test conformance
+
 .PHONY: build
 build: ## Build the optimised program into target/release
 	$(CARGO) build --release

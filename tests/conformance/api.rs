@@ -12,9 +12,8 @@ use kube::api::{
 };
 use serde_json::json;
 
-use super::support::{
-    Cluster, Outcome, conformance, deployment, ensure, from_json, pause, refusal,
-};
+use super::body::{Body, body};
+use super::support::{Cluster, Outcome, deployment, ensure, from_json, images, pause, refusal};
 
 fn text(e: kube::Error) -> String {
     e.to_string()
@@ -110,7 +109,7 @@ async fn strategic_patch_merges_containers_by_name(cluster: &Cluster) -> Outcome
     cluster.create::<Deployment>(deployment("a", 0, pause())).await?;
     let api: Api<Deployment> = cluster.api();
     let patch = json!({"spec": {"template": {"spec": {"containers": [
-        {"name": "second", "image": "registry.k8s.io/pause:3.10"},
+        {"name": "second", "image": images().pause},
     ]}}}});
     let patched =
         api.patch("a", &PatchParams::default(), &Patch::Strategic(&patch)).await.map_err(text)?;
@@ -294,30 +293,30 @@ async fn a_terminating_namespace_takes_nothing_and_goes(cluster: &Cluster) -> Ou
     Err("the namespace is still there after a minute".into())
 }
 
-mod on_sim {
-    super::conformance! {
-        create_sets_uid_version_and_time,
-        generated_names_have_five_symbols,
-        a_taken_name_is_refused,
-        a_missing_object_is_not_found,
-        a_stale_version_conflicts,
-        an_update_without_change_keeps_the_version,
-        merge_patch_deletes_with_null,
-        json_patch_tests_before_it_writes,
-        strategic_patch_merges_containers_by_name,
-        apply_conflicts_over_foreign_fields,
-        dropping_an_applied_field_removes_it,
-        a_watch_replays_from_a_version,
-        leaving_a_selector_is_a_deletion,
-        field_selectors_name_known_fields_only,
-        finalizers_hold_an_object,
-        generation_counts_spec_changes_only,
-        defaults_are_shown,
-        a_selector_must_match_its_template,
-        a_pod_spec_is_immutable,
-        services_get_addresses_and_node_ports,
-        scale_is_a_view_on_replicas,
-        dry_run_stores_nothing,
-        a_terminating_namespace_takes_nothing_and_goes,
-    }
+pub fn bodies() -> Vec<Body> {
+    vec![
+        body!(create_sets_uid_version_and_time),
+        body!(generated_names_have_five_symbols),
+        body!(a_taken_name_is_refused),
+        body!(a_missing_object_is_not_found),
+        body!(a_stale_version_conflicts),
+        body!(an_update_without_change_keeps_the_version),
+        body!(merge_patch_deletes_with_null),
+        body!(json_patch_tests_before_it_writes),
+        body!(strategic_patch_merges_containers_by_name),
+        body!(apply_conflicts_over_foreign_fields),
+        body!(dropping_an_applied_field_removes_it),
+        body!(a_watch_replays_from_a_version),
+        body!(leaving_a_selector_is_a_deletion),
+        body!(field_selectors_name_known_fields_only),
+        body!(finalizers_hold_an_object),
+        body!(generation_counts_spec_changes_only),
+        body!(defaults_are_shown),
+        body!(a_selector_must_match_its_template),
+        body!(a_pod_spec_is_immutable),
+        body!(services_get_addresses_and_node_ports),
+        body!(scale_is_a_view_on_replicas),
+        body!(dry_run_stores_nothing),
+        body!(a_terminating_namespace_takes_nothing_and_goes),
+    ]
 }

@@ -6,8 +6,13 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use serde_json::{Value, json};
 
-use super::support::{Cluster, Outcome, conformance, ensure, pause};
+use super::body::{Body, body};
+use super::needs::Need;
+use super::served::ServedApi;
+use super::support::{Cluster, Outcome, ensure, pause};
 
+/// autoscaling/v2 came with 1.23, v2beta2 went with 1.26.
+const SCALER: Need = Need::Served("autoscaling", "HorizontalPodAutoscaler");
 /// Two syncs of the autoscaler.
 const SYNCS: Duration = Duration::from_secs(45);
 /// The longest until first metrics, and a sync on top.
@@ -24,6 +29,10 @@ fn autoscaler(min: i32, max: i32) -> Value {
             }}],
         },
     })
+}
+
+async fn scalers(cluster: &Cluster) -> Result<ServedApi<HorizontalPodAutoscaler>, String> {
+    ServedApi::find(cluster).await
 }
 
 fn requests_cpu() -> Value {
@@ -47,20 +56,21 @@ async fn replicas(cluster: &Cluster, wanted: i32) -> Outcome {
 
 async fn below_the_minimum_is_raised_at_once(cluster: &Cluster) -> Outcome {
     cluster.deployment("a", 1, requests_cpu()).await?;
-    cluster.create::<HorizontalPodAutoscaler>(autoscaler(3, 6)).await?;
+    scalers(cluster).await?.create(autoscaler(3, 6)).await?;
     replicas(cluster, 3).await
 }
 
 async fn above_the_maximum_is_lowered_at_once(cluster: &Cluster) -> Outcome {
     cluster.deployment("a", 4, requests_cpu()).await?;
-    cluster.create::<HorizontalPodAutoscaler>(autoscaler(1, 2)).await?;
+    scalers(cluster).await?.create(autoscaler(1, 2)).await?;
     replicas(cluster, 2).await
 }
 
 async fn an_idle_workload_shows_its_utilisation(cluster: &Cluster) -> Outcome {
     cluster.deployment("a", 2, requests_cpu()).await?;
-    cluster.create::<HorizontalPodAutoscaler>(autoscaler(2, 4)).await?;
-    let hpa = cluster
+    scalers(cluster).await?.create(autoscaler(2, 4)).await?;
+    let hpa = scalers(cluster)
+        .await?
         .until("a", METRICS, "metrics", |h: &HorizontalPodAutoscaler| {
             condition(h, "ScalingActive")
                 == Some(("True".to_owned(), "ValidMetricFound".to_owned()))
@@ -76,8 +86,9 @@ async fn an_idle_workload_shows_its_utilisation(cluster: &Cluster) -> Outcome {
 
 async fn a_workload_without_requests_has_no_metric(cluster: &Cluster) -> Outcome {
     cluster.deployment("a", 2, pause()).await?;
-    cluster.create::<HorizontalPodAutoscaler>(autoscaler(2, 4)).await?;
-    cluster
+    scalers(cluster).await?.create(autoscaler(2, 4)).await?;
+    scalers(cluster)
+        .await?
         .until("a", METRICS, "the reason", |h: &HorizontalPodAutoscaler| {
             condition(h, "ScalingActive")
                 == Some(("False".to_owned(), "FailedGetResourceMetric".to_owned()))
@@ -87,8 +98,9 @@ async fn a_workload_without_requests_has_no_metric(cluster: &Cluster) -> Outcome
 }
 
 async fn a_missing_target_is_said(cluster: &Cluster) -> Outcome {
-    cluster.create::<HorizontalPodAutoscaler>(autoscaler(2, 4)).await?;
-    cluster
+    scalers(cluster).await?.create(autoscaler(2, 4)).await?;
+    scalers(cluster)
+        .await?
         .until("a", SYNCS, "the reason", |h: &HorizontalPodAutoscaler| {
             condition(h, "AbleToScale") == Some(("False".to_owned(), "FailedGetScale".to_owned()))
         })
@@ -96,12 +108,12 @@ async fn a_missing_target_is_said(cluster: &Cluster) -> Outcome {
         .map(|_| ())
 }
 
-mod on_sim {
-    super::conformance! {
-        below_the_minimum_is_raised_at_once,
-        above_the_maximum_is_lowered_at_once,
-        an_idle_workload_shows_its_utilisation,
-        a_workload_without_requests_has_no_metric,
-        a_missing_target_is_said,
-    }
+pub fn bodies() -> Vec<Body> {
+    vec![
+        body!(below_the_minimum_is_raised_at_once).needs(&[SCALER]),
+        body!(above_the_maximum_is_lowered_at_once).needs(&[SCALER]),
+        body!(an_idle_workload_shows_its_utilisation).needs(&[SCALER, Need::Metrics]),
+        body!(a_workload_without_requests_has_no_metric).needs(&[SCALER, Need::Metrics]),
+        body!(a_missing_target_is_said).needs(&[SCALER]),
+    ]
 }

@@ -8,8 +8,13 @@ use serde_json::json;
 
 use seatrial::load::{Failure, Target};
 
-use super::support::{Cluster, Outcome, READY, conformance, ensure, web};
+use super::body::{Body, body};
+use super::needs::Need;
+use super::served::ServedApi;
+use super::support::{Cluster, Outcome, READY, ensure, web};
 
+/// discovery.k8s.io/v1 came with 1.21, v1beta1 went with 1.25.
+const SLICES: Need = Need::Served("discovery.k8s.io", "EndpointSlice");
 /// Endpoint propagation on a quiet cluster, with a wide margin.
 const PROPAGATION: Duration = Duration::from_secs(10);
 
@@ -38,7 +43,8 @@ fn addresses(slices: &[EndpointSlice]) -> Vec<(String, Option<bool>)> {
 }
 
 async fn slices(cluster: &Cluster, service: &str) -> Result<Vec<EndpointSlice>, String> {
-    cluster.list(&format!("kubernetes.io/service-name={service}")).await
+    let api: ServedApi<EndpointSlice> = ServedApi::find(cluster).await?;
+    api.list(&format!("kubernetes.io/service-name={service}")).await
 }
 
 async fn ready_pods_are_endpoints(cluster: &Cluster) -> Outcome {
@@ -151,14 +157,16 @@ async fn a_lost_node_is_noticed_and_its_pods_stop_being_endpoints(cluster: &Clus
     ensure(n_ready == 2, format!("{found:?}"))
 }
 
-mod on_sim {
-    super::conformance! {
-        ready_pods_are_endpoints,
-        a_deleted_pod_stops_being_a_ready_endpoint,
-        a_node_port_answers_on_a_worker,
-        a_service_without_endpoints_refuses,
-        a_terminating_pod_serves_through_its_pre_stop_hook,
-        an_unready_pod_gets_no_request,
-        a_lost_node_is_noticed_and_its_pods_stop_being_endpoints,
-    }
+pub fn bodies() -> Vec<Body> {
+    vec![
+        body!(ready_pods_are_endpoints).needs(&[SLICES]),
+        body!(a_deleted_pod_stops_being_a_ready_endpoint).needs(&[SLICES]),
+        body!(a_node_port_answers_on_a_worker),
+        body!(a_service_without_endpoints_refuses),
+        body!(a_terminating_pod_serves_through_its_pre_stop_hook),
+        body!(an_unready_pod_gets_no_request),
+        body!(a_lost_node_is_noticed_and_its_pods_stop_being_endpoints)
+            .needs(&[SLICES, Need::NodeStops])
+            .alone(),
+    ]
 }

@@ -4,18 +4,26 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::networking::v1::Ingress;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use seatrial::load::{Answer, Target};
 
-use super::support::{Cluster, Outcome, conformance, ensure, web};
+use super::body::{Body, body};
+use super::needs::{Need, ingress_class};
+use super::support::{Cluster, Outcome, ensure, web};
 
 /// The controller's sync limit, reload and worker timer, with a wide margin.
 const SYNCED: Duration = Duration::from_secs(15);
 
-fn ingress(host: &str, service: &str, tls: bool) -> Value {
+/// A host that no other run on the same cluster asks for: the controller refuses one that is taken.
+fn host_of(cluster: &Cluster, name: &str) -> String {
+    format!("{name}.{}.example.com", cluster.namespace)
+}
+
+async fn publish(cluster: &Cluster, host: &str, service: &str, tls: bool) -> Outcome {
+    let class = ingress_class(cluster).await?.ok_or("no class of ingress-nginx")?;
     let mut spec = json!({
-        "ingressClassName": "nginx",
+        "ingressClassName": class,
         "rules": [{"host": host, "http": {"paths": [{
             "path": "/", "pathType": "Prefix",
             "backend": {"service": {"name": service, "port": {"number": 80}}},
@@ -24,7 +32,8 @@ fn ingress(host: &str, service: &str, tls: bool) -> Value {
     if tls {
         spec["tls"] = json!([{"hosts": [host], "secretName": "nobody"}]);
     }
-    json!({"metadata": {"name": service}, "spec": spec})
+    let object = json!({"metadata": {"name": service}, "spec": spec});
+    cluster.create::<Ingress>(object).await.map(|_| ())
 }
 
 async fn service(cluster: &Cluster, name: &str) -> Outcome {
@@ -42,10 +51,11 @@ async fn get(cluster: &Cluster, target: &Target, host: &str, path: &str) -> Resu
 async fn a_host_is_routed_to_its_service(cluster: &Cluster) -> Outcome {
     cluster.deployment("a", 2, web()).await?;
     service(cluster, "a").await?;
-    cluster.create::<Ingress>(ingress("routed.example.com", "a", false)).await?;
+    let host = host_of(cluster, "routed");
+    publish(cluster, &host, "a", false).await?;
     tokio::time::sleep(SYNCED).await;
     let http = &cluster.front_door.http;
-    let answer = get(cluster, http, "routed.example.com", "/").await?;
+    let answer = get(cluster, http, &host, "/").await?;
     ensure(answer.response.status() == 200, answer.response.status().to_string())
 }
 
@@ -56,31 +66,34 @@ async fn an_unknown_host_is_not_found(cluster: &Cluster) -> Outcome {
 
 async fn a_service_without_endpoints_is_unavailable(cluster: &Cluster) -> Outcome {
     service(cluster, "a").await?;
-    cluster.create::<Ingress>(ingress("empty.example.com", "a", false)).await?;
+    let host = host_of(cluster, "empty");
+    publish(cluster, &host, "a", false).await?;
     tokio::time::sleep(SYNCED).await;
-    let answer = get(cluster, &cluster.front_door.http, "empty.example.com", "/").await?;
+    let answer = get(cluster, &cluster.front_door.http, &host, "/").await?;
     ensure(answer.response.status() == 503, answer.response.status().to_string())
 }
 
 async fn tls_redirects_http_and_keeps_path_and_query(cluster: &Cluster) -> Outcome {
     cluster.deployment("a", 1, web()).await?;
     service(cluster, "a").await?;
-    cluster.create::<Ingress>(ingress("tls.example.com", "a", true)).await?;
+    let host = host_of(cluster, "tls");
+    publish(cluster, &host, "a", true).await?;
     tokio::time::sleep(SYNCED).await;
-    let answer = get(cluster, &cluster.front_door.http, "tls.example.com", "/b?c=d").await?;
+    let answer = get(cluster, &cluster.front_door.http, &host, "/b?c=d").await?;
     let location = answer.response.headers().get("location").and_then(|l| l.to_str().ok());
     ensure(answer.response.status() == 308, answer.response.status().to_string())?;
-    ensure(location == Some("https://tls.example.com/b?c=d"), format!("{location:?}"))
+    ensure(location == Some(&*format!("https://{host}/b?c=d")), format!("{location:?}"))
 }
 
 async fn a_missing_secret_gives_the_fallback_certificate(cluster: &Cluster) -> Outcome {
     cluster.deployment("a", 1, web()).await?;
     service(cluster, "a").await?;
-    cluster.create::<Ingress>(ingress("fake.example.com", "a", true)).await?;
+    let host = host_of(cluster, "fake");
+    publish(cluster, &host, "a", true).await?;
     tokio::time::sleep(SYNCED).await;
     let mut https = cluster.front_door.https.clone();
-    https.tls = Some("fake.example.com".into());
-    let answer = get(cluster, &https, "fake.example.com", "/").await?;
+    https.tls = Some(host.clone());
+    let answer = get(cluster, &https, &host, "/").await?;
     ensure(answer.response.status() == 200, answer.response.status().to_string())?;
     let chain = answer.tls.ok_or("no TLS")?.chain;
     let leaf = chain.first().ok_or("no certificate")?;
@@ -89,12 +102,12 @@ async fn a_missing_secret_gives_the_fallback_certificate(cluster: &Cluster) -> O
     ensure(subject.contains("Kubernetes Ingress Controller Fake Certificate"), subject)
 }
 
-mod on_sim {
-    super::conformance! {
-        a_host_is_routed_to_its_service,
-        an_unknown_host_is_not_found,
-        a_service_without_endpoints_is_unavailable,
-        tls_redirects_http_and_keeps_path_and_query,
-        a_missing_secret_gives_the_fallback_certificate,
-    }
+pub fn bodies() -> Vec<Body> {
+    vec![
+        body!(a_host_is_routed_to_its_service).needs(&[Need::Ingress]),
+        body!(an_unknown_host_is_not_found).needs(&[Need::Ingress]),
+        body!(a_service_without_endpoints_is_unavailable).needs(&[Need::Ingress]),
+        body!(tls_redirects_http_and_keeps_path_and_query).needs(&[Need::Ingress]),
+        body!(a_missing_secret_gives_the_fallback_certificate).needs(&[Need::Ingress]),
+    ]
 }

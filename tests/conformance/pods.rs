@@ -7,9 +7,8 @@ use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use super::support::{
-    Cluster, NGINX, Outcome, PAUSE, READY, conformance, ensure, is_true, pause, pod, web,
-};
+use super::body::{Body, body};
+use super::support::{Cluster, Outcome, READY, ensure, images, is_true, pause, pod, web};
 
 /// Sets a condition of a pod, as a controller of readiness gates does.
 pub async fn set_condition(cluster: &Cluster, name: &str, kind: &str, status: &str) -> Outcome {
@@ -121,7 +120,8 @@ async fn a_missing_secret_key_keeps_a_container_from_starting(cluster: &Cluster)
 }
 
 async fn a_crashing_container_backs_off(cluster: &Cluster) -> Outcome {
-    let spec = json!({"containers": [{"name": "a", "image": NGINX, "command": ["false"]}]});
+    let spec =
+        json!({"containers": [{"name": "a", "image": images().nginx, "command": ["false"]}]});
     cluster.create::<Pod>(pod("a", spec)).await?;
     cluster
         .until("a", READY, "CrashLoopBackOff", |p: &Pod| {
@@ -175,8 +175,8 @@ async fn requests_and_limits_make_the_class(cluster: &Cluster) -> Outcome {
 
 async fn init_containers_run_before_the_others(cluster: &Cluster) -> Outcome {
     let spec = json!({
-        "initContainers": [{"name": "wait", "image": NGINX, "command": ["sleep", "3"]}],
-        "containers": [{"name": "pause", "image": PAUSE}],
+        "initContainers": [{"name": "wait", "image": images().nginx, "command": ["sleep", "3"]}],
+        "containers": [{"name": "pause", "image": images().pause}],
     });
     cluster.create::<Pod>(pod("a", spec)).await?;
     let pod = cluster.until("a", READY, "ready", |p: &Pod| is_true(p, "Ready")).await?;
@@ -186,19 +186,19 @@ async fn init_containers_run_before_the_others(cluster: &Cluster) -> Outcome {
     ensure(code == Some(0), format!("init container ended with {code:?}"))
 }
 
-mod on_sim {
-    super::conformance! {
-        a_pod_runs_and_gets_an_address,
-        a_readiness_gate_holds_readiness,
-        a_probe_that_fails_keeps_a_pod_unready,
-        initial_delay_holds_the_first_probe,
-        a_failing_liveness_probe_restarts_the_container,
-        an_image_nobody_published_cannot_be_pulled,
-        a_missing_secret_key_keeps_a_container_from_starting,
-        a_crashing_container_backs_off,
-        deletion_takes_the_pre_stop_hook_and_no_more_than_the_grace,
-        force_deletion_removes_the_object_at_once,
-        requests_and_limits_make_the_class,
-        init_containers_run_before_the_others,
-    }
+pub fn bodies() -> Vec<Body> {
+    vec![
+        body!(a_pod_runs_and_gets_an_address),
+        body!(a_readiness_gate_holds_readiness),
+        body!(a_probe_that_fails_keeps_a_pod_unready),
+        body!(initial_delay_holds_the_first_probe),
+        body!(a_failing_liveness_probe_restarts_the_container),
+        body!(an_image_nobody_published_cannot_be_pulled),
+        body!(a_missing_secret_key_keeps_a_container_from_starting),
+        body!(a_crashing_container_backs_off),
+        body!(deletion_takes_the_pre_stop_hook_and_no_more_than_the_grace),
+        body!(force_deletion_removes_the_object_at_once),
+        body!(requests_and_limits_make_the_class),
+        body!(init_containers_run_before_the_others),
+    ]
 }

@@ -8,9 +8,9 @@ use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
-use super::support::{
-    Cluster, Outcome, READY, conformance, deployment, ensure, is_true, pause, pod,
-};
+use super::body::{Body, body};
+use super::needs::Need;
+use super::support::{Cluster, Outcome, READY, deployment, ensure, is_true, pause, pod};
 
 /// A pod that fits nowhere is told so within this.
 const TOLD: Duration = Duration::from_secs(15);
@@ -87,8 +87,13 @@ async fn the_control_plane_is_tainted(cluster: &Cluster) -> Outcome {
 
 async fn a_node_selector_picks_the_node(cluster: &Cluster) -> Outcome {
     let worker = cluster.workers().await?.pop().ok_or("no worker")?;
+    let nodes: Api<Node> = Api::all(cluster.client.clone());
+    let node = nodes.get(&worker).await.map_err(|e| e.to_string())?;
+    let labels = node.metadata.labels.unwrap_or_default();
+    // Not the name of the node everywhere.
+    let host = labels.get("kubernetes.io/hostname").ok_or("no label with the host's name")?;
     let mut spec = pause();
-    spec["nodeSelector"] = json!({"kubernetes.io/hostname": worker});
+    spec["nodeSelector"] = json!({"kubernetes.io/hostname": host});
     cluster.deployment("a", 2, spec).await?;
     let pods: Vec<Pod> = cluster.list("app=a").await?;
     ensure(nodes_of(&pods) == BTreeSet::from([worker]), format!("{:?}", nodes_of(&pods)))
@@ -130,15 +135,15 @@ async fn a_hard_spread_constraint_holds_its_skew(cluster: &Cluster) -> Outcome {
     Ok(())
 }
 
-mod on_sim {
-    super::conformance! {
-        equal_pods_spread_over_equal_nodes,
-        required_anti_affinity_leaves_a_fourth_pod_pending,
-        preferred_anti_affinity_yields,
-        too_large_a_request_is_insufficient,
-        the_control_plane_is_tainted,
-        a_node_selector_picks_the_node,
-        a_cordoned_node_takes_no_pod,
-        a_hard_spread_constraint_holds_its_skew,
-    }
+pub fn bodies() -> Vec<Body> {
+    vec![
+        body!(equal_pods_spread_over_equal_nodes).needs(&[Need::Workers(3)]).alone(),
+        body!(required_anti_affinity_leaves_a_fourth_pod_pending).needs(&[Need::Workers(3)]),
+        body!(preferred_anti_affinity_yields).needs(&[Need::Workers(3)]),
+        body!(too_large_a_request_is_insufficient),
+        body!(the_control_plane_is_tainted).needs(&[Need::ControlPlane]),
+        body!(a_node_selector_picks_the_node),
+        body!(a_cordoned_node_takes_no_pod).needs(&[Need::NodeChanges]).alone(),
+        body!(a_hard_spread_constraint_holds_its_skew).needs(&[Need::Workers(3)]),
+    ]
 }

@@ -1,26 +1,45 @@
 //! What a body may use: a client, a transport, a namespace of its own, and waiting with a reason.
 
 use std::fmt::Debug;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod, ServiceAccount};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use seatrial::engine::{Engine, FrontDoor, NodeLifecycle};
+use seatrial::engine::{Capability, Engine, FrontDoor, NodeLifecycle};
 use seatrial::load::{Answer, Call, Connection, Failed, Target, Transport};
 
-/// A small program that does nothing, present on every node.
-pub const PAUSE: &str = "registry.k8s.io/pause:3.10";
-/// A small web server, present on every node.
-pub const NGINX: &str = "nginx:1.29";
+/// The images that pods are made of, present on every node.
+#[derive(Clone, Debug)]
+pub struct Images {
+    /// A small program that does nothing.
+    pub pause: String,
+    /// A small web server.
+    pub nginx: String,
+}
+
+static IMAGES: OnceLock<Images> = OnceLock::new();
+
+/// Sets the images of a real cluster, before the first body.
+pub fn set_images(images: Images) {
+    IMAGES.get_or_init(|| images);
+}
+
+/// The images of the cluster; those of the simulated one unless others were set.
+pub fn images() -> &'static Images {
+    IMAGES.get_or_init(|| Images {
+        pause: "registry.k8s.io/pause:3.10".into(),
+        nginx: "nginx:1.29".into(),
+    })
+}
 
 /// What a body has learnt: nothing, or why the behaviour is not there.
 pub type Outcome = Result<(), String>;
@@ -34,50 +53,51 @@ pub struct Cluster {
     engine: Arc<dyn Engine>,
 }
 
-/// Bodies by name, each a test on the simulator at the newest minor.
-macro_rules! conformance {
-    ($($name:ident),+ $(,)?) => {
-        $(#[test]
-        fn $name() {
-            crate::support::on_sim(stringify!($name), async |cluster| {
-                super::$name(cluster).await
-            });
-        })+
-    };
-}
-pub(crate) use conformance;
-
-/// Runs `body` on a simulated cluster of the newest minor.
-pub fn on_sim(name: &str, body: impl AsyncFnOnce(&Cluster) -> Outcome) {
-    use seatrial::engine::sim::{ClusterSpec, Profile, run};
-    let mut spec = ClusterSpec::new(Profile::NEWEST, 3);
-    spec.images = vec![PAUSE.into(), NGINX.into()];
-    let outcome = run(&spec, 1, async |engine| {
-        let engine: Arc<dyn Engine> = engine;
-        match Cluster::new(engine, &name.replace('_', "-")).await {
-            Ok(cluster) => body(&cluster).await,
-            Err(error) => Err(format!("no namespace: {error}")),
-        }
-    });
-    match outcome {
-        Ok(run) => assert_eq!(run.value, Ok(()), "{name}"),
-        Err(error) => panic!("{name}: {error}"),
-    }
-}
-
 impl Cluster {
-    async fn new(engine: Arc<dyn Engine>, namespace: &str) -> Result<Cluster, String> {
-        let client = engine.client();
-        let spaces: Api<Namespace> = Api::all(client.clone());
-        let object = from_json(json!({"metadata": {"name": namespace}}))?;
-        spaces.create(&PostParams::default(), &object).await.map_err(|e| e.to_string())?;
-        Ok(Cluster {
-            client,
+    /// A view on a cluster; the namespace is not made yet.
+    pub fn new(engine: Arc<dyn Engine>, namespace: &str) -> Cluster {
+        Cluster {
+            client: engine.client(),
             transport: engine.transport(),
             front_door: engine.front_door(),
             namespace: namespace.to_owned(),
             engine,
-        })
+        }
+    }
+
+    /// Makes the namespace, with a label `key=value`, and waits until pods may be created in it.
+    pub async fn make_namespace(&self, label: &str) -> Outcome {
+        let (key, value) = label.split_once('=').unwrap_or((label, ""));
+        let spaces: Api<Namespace> = Api::all(self.client.clone());
+        let object = json!({"metadata": {"name": self.namespace, "labels": {key: value}}});
+        let made = spaces.create(&PostParams::default(), &from_json(object)?).await;
+        made.map_err(|e| format!("no namespace: {e}"))?;
+        let account =
+            self.until("default", ADMITTED, "the ServiceAccount", |_: &ServiceAccount| true);
+        account.await.map(|_| ())
+    }
+
+    /// Removes the namespace, and waits until nothing in it is left to disturb the next body.
+    pub async fn remove_namespace(&self) -> Outcome {
+        let spaces: Api<Namespace> = Api::all(self.client.clone());
+        match spaces.delete(&self.namespace, &DeleteParams::default()).await {
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+            Err(error) => return Err(format!("namespace {}: {error}", self.namespace)),
+        }
+        let deadline = tokio::time::Instant::now() + REMOVED;
+        while spaces.get_opt(&self.namespace).await.map_err(|e| e.to_string())?.is_some() {
+            if tokio::time::Instant::now() >= deadline {
+                return Err(format!("namespace {} is left after {REMOVED:?}", self.namespace));
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    /// What the engine can do.
+    pub fn capabilities(&self) -> &[Capability] {
+        self.engine.capabilities()
     }
 
     /// The objects of one kind in the body's namespace.
@@ -245,11 +265,8 @@ impl Cluster {
     pub async fn workers(&self) -> Result<Vec<String>, String> {
         let nodes: Api<Node> = Api::all(self.client.clone());
         let nodes = nodes.list(&ListParams::default()).await.map_err(|e| e.to_string())?;
-        let is_worker = |node: &Node| {
-            let labels = node.metadata.labels.as_ref();
-            !labels.is_some_and(|l| l.contains_key("node-role.kubernetes.io/control-plane"))
-        };
-        Ok(nodes.items.into_iter().filter(is_worker).filter_map(|n| n.metadata.name).collect())
+        let workers = nodes.items.into_iter().filter(|node| !is_control_plane(node));
+        Ok(workers.filter_map(|n| n.metadata.name).collect())
     }
 
     /// Address of a worker.
@@ -275,8 +292,23 @@ impl Cluster {
     }
 }
 
+/// Kubernetes labels its control-plane nodes so (since 1.20; the older label went in 1.24).
+const CONTROL_PLANE_LABELS: [&str; 2] =
+    ["node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master"];
+
+/// Whether a node belongs to the control plane.
+pub fn is_control_plane(node: &Node) -> bool {
+    let labels = node.metadata.labels.as_ref();
+    labels
+        .is_some_and(|labels| CONTROL_PLANE_LABELS.iter().any(|label| labels.contains_key(*label)))
+}
+
+/// A controller gives a new namespace its ServiceAccount; pods are refused until then.
+const ADMITTED: Duration = Duration::from_secs(30);
+/// Pods take their grace period, and a namespace is gone some syncs after them.
+const REMOVED: Duration = Duration::from_secs(180);
 /// How often a condition is looked at.
-const POLL: Duration = Duration::from_millis(200);
+pub const POLL: Duration = Duration::from_millis(200);
 /// Pods of an image that is present are up well within this.
 pub const READY: Duration = Duration::from_secs(90);
 
@@ -306,7 +338,7 @@ pub fn pod(name: &str, spec: Value) -> Value {
 pub fn pause() -> Value {
     json!({
         "terminationGracePeriodSeconds": 1,
-        "containers": [{"name": "pause", "image": PAUSE}],
+        "containers": [{"name": "pause", "image": images().pause}],
     })
 }
 
@@ -315,7 +347,7 @@ pub fn web() -> Value {
     json!({
         "containers": [{
             "name": "web",
-            "image": NGINX,
+            "image": images().nginx,
             "ports": [{"name": "http", "containerPort": 80}],
             "readinessProbe": {"tcpSocket": {"port": 80}, "periodSeconds": 1},
         }],

@@ -8,9 +8,9 @@ use kube::Api;
 use kube::api::{DeleteParams, PostParams};
 use serde_json::{Value, json};
 
-use super::support::{
-    Cluster, Outcome, READY, conformance, ensure, from_json, is_true, pause, pod,
-};
+use super::body::{Body, body};
+use super::needs::Need;
+use super::support::{Cluster, Outcome, READY, ensure, from_json, is_true, pause, pod};
 
 /// Binding on a quiet cluster.
 const BOUND: Duration = Duration::from_secs(30);
@@ -119,12 +119,12 @@ async fn a_pod_of_a_missing_claim_is_not_scheduled(cluster: &Cluster) -> Outcome
     cluster.until("a", BOUND, "the reason", told).await.map(|_| ())
 }
 
-mod on_sim {
-    super::conformance! {
-        a_claim_binds_to_the_smallest_volume_that_fits,
-        a_claim_of_an_unknown_class_stays_pending,
-        the_default_class_waits_for_its_first_consumer,
-        a_claim_in_use_is_protected,
-        a_pod_of_a_missing_claim_is_not_scheduled,
-    }
+pub fn bodies() -> Vec<Body> {
+    vec![
+        body!(a_claim_binds_to_the_smallest_volume_that_fits),
+        body!(a_claim_of_an_unknown_class_stays_pending),
+        body!(the_default_class_waits_for_its_first_consumer).needs(&[Need::DefaultClass]),
+        body!(a_claim_in_use_is_protected).needs(&[Need::DefaultClass]),
+        body!(a_pod_of_a_missing_claim_is_not_scheduled),
+    ]
 }

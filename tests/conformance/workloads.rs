@@ -9,10 +9,13 @@ use kube::Api;
 use kube::api::{DeleteParams, EvictParams};
 use serde_json::{Value, json};
 
-use super::support::{
-    Cluster, Outcome, READY, conformance, deployment, ensure, is_true, pause, refusal,
-};
+use super::body::{Body, body};
+use super::needs::Need;
+use super::served::ServedApi;
+use super::support::{Cluster, Outcome, READY, deployment, ensure, is_true, pause, refusal};
 
+/// policy/v1 came with 1.21, v1beta1 went with 1.25.
+const BUDGETS: Need = Need::Served("policy", "PodDisruptionBudget");
 /// Time for controllers to react on a quiet cluster.
 const REACTION: Duration = Duration::from_secs(15);
 
@@ -220,8 +223,9 @@ async fn a_budget_refuses_evictions(cluster: &Cluster) -> Outcome {
         "metadata": {"name": "a"},
         "spec": {"minAvailable": 2, "selector": {"matchLabels": {"app": "a"}}},
     });
-    cluster.create::<PodDisruptionBudget>(budget).await?;
-    cluster
+    let budgets: ServedApi<PodDisruptionBudget> = ServedApi::find(cluster).await?;
+    budgets.create(budget).await?;
+    budgets
         .until("a", REACTION, "the budget is counted", |b: &PodDisruptionBudget| {
             b.status
                 .as_ref()
@@ -234,8 +238,8 @@ async fn a_budget_refuses_evictions(cluster: &Cluster) -> Outcome {
     let status = refusal(api.evict(&name, &EvictParams::default()).await)?;
     ensure(status.code == 429, format!("{status:?}"))?;
     let wider = json!({"spec": {"minAvailable": 1}});
-    cluster.merge::<PodDisruptionBudget>("a", wider).await?;
-    cluster
+    budgets.merge("a", wider).await?;
+    budgets
         .until("a", REACTION, "one may go", |b: &PodDisruptionBudget| {
             b.status.as_ref().is_some_and(|s| s.disruptions_allowed == Some(1))
         })
@@ -243,19 +247,19 @@ async fn a_budget_refuses_evictions(cluster: &Cluster) -> Outcome {
     api.evict(&name, &EvictParams::default()).await.map(|_| ()).map_err(|e| e.to_string())
 }
 
-mod on_sim {
-    super::conformance! {
-        a_deployment_owns_a_replica_set_that_owns_pods,
-        a_deleted_pod_is_replaced_at_once,
-        a_rollout_keeps_all_replicas_available,
-        an_older_template_reuses_its_replica_set,
-        a_rollout_that_never_gets_ready_stops_at_the_surge,
-        recreate_ends_the_old_pods_first,
-        a_paused_deployment_does_not_roll_out,
-        scaling_in_prefers_pods_that_are_not_ready,
-        deleting_a_deployment_ends_its_pods,
-        orphaned_pods_live_on,
-        a_stateful_set_starts_in_order,
-        a_budget_refuses_evictions,
-    }
+pub fn bodies() -> Vec<Body> {
+    vec![
+        body!(a_deployment_owns_a_replica_set_that_owns_pods),
+        body!(a_deleted_pod_is_replaced_at_once),
+        body!(a_rollout_keeps_all_replicas_available),
+        body!(an_older_template_reuses_its_replica_set),
+        body!(a_rollout_that_never_gets_ready_stops_at_the_surge),
+        body!(recreate_ends_the_old_pods_first),
+        body!(a_paused_deployment_does_not_roll_out),
+        body!(scaling_in_prefers_pods_that_are_not_ready),
+        body!(deleting_a_deployment_ends_its_pods),
+        body!(orphaned_pods_live_on),
+        body!(a_stateful_set_starts_in_order),
+        body!(a_budget_refuses_evictions).needs(&[BUDGETS]),
+    ]
 }

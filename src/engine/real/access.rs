@@ -61,11 +61,11 @@ impl Access {
             }
         };
         read.map_err(|error| {
-            Error::environment(format!(
-                "{self} cannot be read: {}\ncheck that KUBECONFIG names a kubeconfig, as in \
-                 `kubectl config view`",
-                in_full(&error)
-            ))
+            let advice = match self.kubeconfig {
+                Some(_) => "check that the file is there and is a kubeconfig",
+                None => "check that KUBECONFIG names a kubeconfig, as in `kubectl config view`",
+            };
+            Error::environment(format!("{self} cannot be read: {}\n{advice}", in_full(&error)))
         })
     }
 

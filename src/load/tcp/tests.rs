@@ -155,6 +155,35 @@ async fn a_kept_connection_closed_while_idle_is_opened_again() {
 }
 
 #[tokio::test]
+async fn a_close_that_nobody_has_read_is_seen_before_anything_is_sent() {
+    use std::io::{Read as _, Write as _};
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    let port = listener.local_addr().expect("it is bound").port();
+    let target = Target { host: "127.0.0.1".into(), port, tls: None };
+    let (close, told_to_close) = std::sync::mpsc::channel();
+    let (closed, is_closed) = std::sync::mpsc::channel();
+    let server = std::thread::spawn(move || {
+        for _ in 0..2 {
+            let (mut stream, _) = listener.accept().expect("a client");
+            assert!(stream.read(&mut [0; 4096]).expect("a request") > 0);
+            stream.write_all(OK).expect("written");
+            told_to_close.recv().expect("a word");
+            drop(stream);
+            closed.send(()).expect("somebody listens");
+        }
+    });
+    let transport = TcpTransport::new();
+    for _ in 0..2 {
+        let answer = get(&transport, &target, Connection::Kept(1)).await.expect("an answer");
+        assert!(!answer.reused);
+        close.send(()).expect("the server listens");
+        // Blocks the runtime: the connection's task cannot run before the next request.
+        is_closed.recv().expect("a word");
+    }
+    server.join().expect("the server");
+}
+
+#[tokio::test]
 async fn a_reset_while_idle_is_opened_again_and_one_after_the_request_is_told() {
     let (listener, target) = listen().await;
     tokio::spawn(async move {

@@ -1,0 +1,185 @@
+//! One real cluster that all bodies share: opened before the first, closed after the last.
+//!
+//! Its client lives on the runtime of one thread; the threads of the test harness hand bodies over.
+
+use std::sync::Arc;
+use std::sync::mpsc as std_mpsc;
+use std::thread::JoinHandle;
+
+use futures::future::LocalBoxFuture;
+use k8s_openapi::api::core::v1::Node;
+use kube::Api;
+use kube::api::ListParams;
+use libtest_mimic::Completion;
+use tokio::sync::{RwLock, mpsc};
+use tokio::task::{LocalSet, spawn_local};
+
+use seatrial::base::{Error, wall};
+use seatrial::engine::real::{Access, Given, RealCluster, find_front_door};
+use seatrial::engine::{Capability, Engine, FrontDoor};
+use seatrial::k8s::reported_image;
+use seatrial::load::Target;
+
+use super::body::Body;
+use super::support::{Images, is_control_plane, set_images};
+
+/// Bodies at once: more would make the pods of one slow those of another.
+pub const N_PARALLEL: usize = 4;
+/// What a namespace made here carries, with the number of the run.
+const LABEL: &str = "seatrial.dev/conformance";
+
+type Close = Box<dyn FnOnce() -> LocalBoxFuture<'static, Result<(), Error>>>;
+
+/// A cluster that is up, and what is to be done when it is not needed any more.
+struct Opened {
+    engine: Arc<dyn Engine>,
+    close: Close,
+}
+
+/// Makes or borrows the cluster for `engine` (`kind` or `kubeconfig`): the one that `KUBECONFIG` and
+/// `SEATRIAL_CONTEXT` name. It stays afterwards.
+async fn open_cluster(engine: &'static str) -> Result<Opened, Error> {
+    let access = Access { kubeconfig: None, context: std::env::var("SEATRIAL_CONTEXT").ok() };
+    let client = access.client()?;
+    let front_door = find_front_door(&access, &client).await;
+    // Without ingress-nginx the bodies about it are ignored and nobody knocks.
+    let front_door = front_door.unwrap_or_else(|_| {
+        let nowhere = Target { host: "127.0.0.1".into(), port: 9, tls: None };
+        FrontDoor { http: nowhere.clone(), https: nowhere }
+    });
+    // The nodes of a cluster that somebody else made are not ours to change.
+    let capabilities = if engine == "kind" { vec![Capability::NodeChanges] } else { Vec::new() };
+    let given = Given { name: engine, front_door, capabilities, nodes: None };
+    let cluster = RealCluster::connect_with(&access, client, given).await?;
+    Ok(Opened { engine: Arc::new(cluster), close: Box::new(|| Box::pin(async { Ok(()) })) })
+}
+
+type Judged = Result<Completion, String>;
+
+struct Job {
+    body: Body,
+    reply: std_mpsc::Sender<Judged>,
+}
+
+/// The open cluster.
+pub struct Session {
+    jobs: mpsc::UnboundedSender<Job>,
+    thread: JoinHandle<Result<(), Error>>,
+    /// Engine and version, for the headline.
+    pub title: String,
+}
+
+impl Session {
+    /// Opens the cluster on a thread of its own.
+    pub fn open(engine: &'static str) -> Result<Session, Error> {
+        let (jobs, receiver) = mpsc::unbounded_channel();
+        let (ready, opened) = std_mpsc::channel();
+        let thread = std::thread::spawn(move || serve(engine, receiver, &ready));
+        match opened.recv() {
+            Ok(title) => Ok(Session { jobs, thread, title }),
+            // The thread has ended without a word; its result says why.
+            Err(_) => Err(joined(thread).err().unwrap_or_else(|| lost("did not open"))),
+        }
+    }
+
+    /// What bodies are handed over to.
+    pub fn hand_over(&self) -> impl Fn(Body) -> Judged + Send + Sync + Clone + use<> {
+        let jobs = self.jobs.clone();
+        move |body| {
+            let (reply, judged) = std_mpsc::channel();
+            jobs.send(Job { body, reply }).map_err(|_| "the cluster is closed".to_owned())?;
+            judged.recv().unwrap_or_else(|_| Err("the cluster was closed meanwhile".into()))
+        }
+    }
+
+    /// Closes the cluster when everything handed over is judged.
+    pub fn close(self) -> Result<(), Error> {
+        drop(self.jobs);
+        joined(self.thread)
+    }
+}
+
+fn joined(thread: JoinHandle<Result<(), Error>>) -> Result<(), Error> {
+    thread.join().unwrap_or_else(|_| Err(lost("panicked")))
+}
+
+fn lost(how: &str) -> Error {
+    Error::environment(format!("the thread of the cluster {how}"))
+}
+
+fn serve(
+    engine: &'static str,
+    jobs: mpsc::UnboundedReceiver<Job>,
+    ready: &std_mpsc::Sender<String>,
+) -> Result<(), Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime =
+        runtime.map_err(|e| Error::environment(format!("cannot start a runtime: {e}")))?;
+    LocalSet::new().block_on(&runtime, async {
+        let opened = open_cluster(engine).await?;
+        let judged = judge_all(Arc::clone(&opened.engine), jobs, ready).await;
+        let closed = (opened.close)().await;
+        judged.and(closed)
+    })
+}
+
+async fn judge_all(
+    engine: Arc<dyn Engine>,
+    mut jobs: mpsc::UnboundedReceiver<Job>,
+    ready: &std_mpsc::Sender<String>,
+) -> Result<(), Error> {
+    set_images(find_images(&*engine).await?);
+    let title = format!("{}, Kubernetes {}", engine.name(), engine.kubernetes());
+    // Nobody listens if the harness has ended already.
+    let _ = ready.send(title);
+    let run = format!("{:x}{:x}", wall::unix_seconds() & 0xf_ffff, std::process::id() & 0xfff);
+    let label = format!("{LABEL}={run}");
+    let quiet = Arc::new(RwLock::new(()));
+    let mut tasks = Vec::new();
+    while let Some(Job { body, reply }) = jobs.recv().await {
+        let namespace = namespace(body.name, &run, tasks.len());
+        let (engine, quiet, label) = (Arc::clone(&engine), Arc::clone(&quiet), label.clone());
+        let judging = spawn_local(async move {
+            // A body that wants to be alone waits for the others, and holds later ones back.
+            let (_shared, _alone);
+            if body.is_alone() {
+                _alone = quiet.write().await;
+            } else {
+                _shared = quiet.read().await;
+            }
+            body.judge(engine, &namespace, &label).await
+        });
+        tasks.push(spawn_local(async move {
+            let judged = judging.await.unwrap_or_else(|error| Err(format!("it panicked: {error}")));
+            let _ = reply.send(judged);
+        }));
+    }
+    futures::future::join_all(tasks).await;
+    Ok(())
+}
+
+/// A name that is unique and short enough for those made from it.
+fn namespace(body: &str, run: &str, n: usize) -> String {
+    let text: String = body.replace('_', "-").chars().take(32).collect();
+    format!("{}-{run}-{n}", text.trim_end_matches('-'))
+}
+
+/// The images that pods of bodies are made of: named by the environment, else found on the workers.
+async fn find_images(engine: &dyn Engine) -> Result<Images, Error> {
+    let nodes: Api<Node> = Api::all(engine.client());
+    let nodes = nodes.list(&ListParams::default()).await;
+    let nodes = nodes.map_err(|e| Error::environment(format!("cannot list nodes: {e}")))?;
+    let workers: Vec<Node> =
+        nodes.items.into_iter().filter(|node| !is_control_plane(node)).collect();
+    let find = |name: &str| {
+        let variable = format!("SEATRIAL_{}_IMAGE", name.to_uppercase());
+        std::env::var(&variable).ok().or_else(|| reported_image(&workers, name)).ok_or_else(|| {
+            Error::environment(format!(
+                "no image `{name}` is on all {} workers (status.images of the nodes)\n\
+                 load one into the nodes, or name one that they can pull: {variable}=...",
+                workers.len()
+            ))
+        })
+    };
+    Ok(Images { pause: find("pause")?, nginx: find("nginx")? })
+}
