@@ -21,7 +21,15 @@ const LOCK_POLL: Duration = millis(200);
 
 /// Held while the leases of others are changed.
 #[derive(Debug)]
-pub(super) struct FolderLock(#[expect(dead_code, reason = "closing it unlocks")] File);
+pub(super) struct FolderLock(File);
+
+impl Drop for FolderLock {
+    fn drop(&mut self) {
+        // Closing alone unlocks late where another thread is starting a program: for a moment the
+        // new process has the file open too.
+        let _ = self.0.unlock();
+    }
+}
 
 impl FolderLock {
     /// Takes the lock of `folder`; `None` while another process holds it.

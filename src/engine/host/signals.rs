@@ -231,12 +231,12 @@ mod tests {
         let runtime =
             || tokio::runtime::Builder::new_current_thread().enable_all().build().expect("built");
         runtime().block_on(async { listen().expect("joined").urgency() });
+        let mut asks = signals.asks();
         println!("\nready");
         if mood == "stubborn" {
             std::thread::sleep(secs(60));
         }
         runtime().block_on(async {
-            let mut asks = signals.asks();
             let asked = async {
                 asks.next().await;
                 println!("asked");
@@ -281,13 +281,17 @@ mod tests {
 
         async fn hear(&mut self, wanted: &str) {
             let mut heard = Vec::new();
-            while let Some(line) = self.lines.next_line().await.expect("readable") {
-                if line == wanted {
-                    return;
+            let hearing = async {
+                while let Some(line) = self.lines.next_line().await.expect("readable") {
+                    if line == wanted {
+                        return true;
+                    }
+                    heard.push(line);
                 }
-                heard.push(line);
-            }
-            panic!("no `{wanted}` in {heard:?}");
+                false
+            };
+            let is_heard = tokio::time::timeout(secs(60), hearing).await == Ok(true);
+            assert!(is_heard, "no `{wanted}` in {heard:?}");
         }
     }
 

@@ -313,6 +313,20 @@ async fn loop_devices_are_found_by_their_file() {
 }
 
 #[tokio::test]
+async fn a_loop_device_in_use_keeps_the_lease_and_its_file() {
+    let rig = Rig::new();
+    rig.tools.add("losetup", &FAKE_LOSETUP.replace("--detach)", "--detach) exit 0;"));
+    let programs = rig.tools.programs();
+    let lease = Lease::take(&rig.paths.leases(), "run-1", "run").expect("taken");
+    let known = loops::attach(&rig.paths, &programs, &lease, "a", 1 << 20).await.expect("attached");
+    rig.edit("run-1", |file| file.owner.process.started += 1);
+    let swept = rig.sweep(Scope::Dead).await;
+    assert_eq!(swept.leases[0].left.len(), 2, "{swept:?}");
+    assert!(swept.lines()[0].contains("/dev/loop1 is still in use"), "{swept:?}");
+    assert!(known.file.exists() && rig.path("run-1").exists());
+}
+
+#[tokio::test]
 async fn of_two_sweeps_at_once_one_works_and_the_other_says_so() {
     let rig = Rig::new();
     rig.tools.add("docker", &format!("sleep 0.3\n{FAKE_DOCKER}"));
@@ -450,6 +464,7 @@ async fn processes_of_other_leases_are_spared() {
         BufReader::new(output).lines().next_line().await.expect("it is up");
     }
     end_programs("sweep-test-1").await;
-    assert!(ours.try_wait().expect("asked").is_some());
+    let ended = tokio::time::timeout(secs(10), ours.wait()).await;
+    assert!(!ended.expect("in time").expect("asked").success());
     assert!(other.try_wait().expect("asked").is_none());
 }
