@@ -10,52 +10,79 @@ use std::sync::Arc;
 use clap::Parser as _;
 use libtest_mimic::{Arguments, Failed, Trial};
 use seatrial::base::Error;
-use seatrial::cli::{Args, Command, Settings};
+use seatrial::cli::{Args, Command, Exit, Running, Settings};
 use seatrial::observe::{ScenarioOutcome, Verdict};
 use seatrial::report::Text;
-use seatrial::suite::{self, RunRequest, full_names, run, select};
+use seatrial::suite::{RunRequest, full_names, select};
 use seatrial::suites;
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    match trials(&arguments) {
-        Ok(trials) => libtest_mimic::run(&arguments, trials).exit_code(),
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::from(2)
+    match Trials::new(&arguments) {
+        Ok(trials) => trials.run(&arguments),
+        Err(error) => complain(&error),
+    }
+}
+
+/// The trials, and the cluster that they share on a real engine.
+struct Trials {
+    trials: Vec<Trial>,
+    running: Option<Arc<Running>>,
+}
+
+impl Trials {
+    /// Listing them reads no manifest and starts no cluster.
+    fn new(arguments: &Arguments) -> Result<Trials, Error> {
+        if arguments.list {
+            let listed = full_names(suites::all()).into_iter();
+            let trials = listed.map(|name| Trial::test(name, || Ok(()))).collect();
+            return Ok(Trials { trials, running: None });
+        }
+        let typed = Args::try_parse_from(["seatrial", "run"]);
+        let typed = typed.map_err(|error| Error::usage(error.to_string()))?;
+        let Command::Run(run_args) = typed.command else {
+            return Err(Error::usage("`run` was not understood"));
+        };
+        let settings = Settings::resolve(&run_args)?;
+        // libtest-mimic runs as many at a time as are wanted.
+        let request = RunRequest { jobs: 1, ..settings.request()? };
+        // Nobody to tell when the pipe is closed.
+        let _ = write!(std::io::stdout(), "{}", settings.headline());
+        let chosen = select(suites::all(), &settings.selection)?;
+        let whisper = Arc::new(|line: &str| eprintln!("{line}"));
+        let running = Arc::new(Running::new(&settings, request, whisper)?);
+        let trials = chosen
+            .iter()
+            .map(|(suite, scenario)| format!("{}::{}", suite.name, scenario.name))
+            .map(|name| trial(name, settings.engine.name(), &running))
+            .collect();
+        Ok(Trials { trials, running: Some(running) })
+    }
+
+    fn run(self, arguments: &Arguments) -> ExitCode {
+        let conclusion = libtest_mimic::run(arguments, self.trials);
+        let Some(running) = self.running else { return conclusion.exit_code() };
+        if conclusion.has_failed() {
+            running.note_failure();
+        }
+        match running.session.close() {
+            Err(left) => complain(&left),
+            Ok(()) => running.interrupted().map_or(conclusion.exit_code(), ExitCode::from),
         }
     }
 }
 
-/// The trials; listing them reads no manifest and starts no cluster.
-fn trials(arguments: &Arguments) -> Result<Vec<Trial>, Error> {
-    if arguments.list {
-        let listed = full_names(suites::all()).into_iter();
-        return Ok(listed.map(|name| Trial::test(name, || Ok(()))).collect());
-    }
-    let typed = Args::try_parse_from(["seatrial", "run"]);
-    let typed = typed.map_err(|error| Error::usage(error.to_string()))?;
-    let Command::Run(run_args) = typed.command else {
-        return Err(Error::usage("`run` was not understood"));
-    };
-    let settings = Settings::resolve(&run_args)?;
-    let request = Arc::new(settings.request()?);
-    // Nobody to tell when the pipe is closed.
-    let _ = write!(std::io::stdout(), "{}", settings.headline());
-    let chosen = select(suites::all(), &settings.selection)?;
-    let named = |(suite, scenario): &(&suite::Suite, &suite::Scenario)| {
-        format!("{}::{}", suite.name, scenario.name)
-    };
-    Ok(chosen.iter().map(named).map(|name| trial(name, &request)).collect())
+fn complain(error: &Error) -> ExitCode {
+    eprintln!("error: {error}");
+    Exit::from(error).into()
 }
 
-/// One scenario, run when it is its turn; libtest-mimic runs several at a time.
-fn trial(name: String, request: &Arc<RunRequest>) -> Trial {
-    let request = Arc::clone(request);
-    let (wanted, tag) = (name.clone(), request.engine.name());
+/// One scenario, run when it is its turn; on the simulator libtest-mimic runs several at a time.
+fn trial(name: String, engine: &'static str, running: &Arc<Running>) -> Trial {
+    let running = Arc::clone(running);
+    let wanted = vec![name.clone()];
     Trial::test(name, move || {
-        let request = RunRequest { selection: vec![wanted], jobs: 1, ..(*request).clone() };
-        let outcome = run(&request, &mut |_| {})?;
+        let outcome = running.session.run(&wanted, &mut |_| {})?;
         let is_broken =
             |s: &&ScenarioOutcome| !matches!(s.verdict, Verdict::Passed | Verdict::Ignored);
         match outcome.scenarios.iter().find(is_broken) {
@@ -63,7 +90,7 @@ fn trial(name: String, request: &Arc<RunRequest>) -> Trial {
             Some(scenario) => Err(Failed::from(explain(scenario))),
         }
     })
-    .with_kind(tag)
+    .with_kind(engine)
 }
 
 /// The scenario as `seatrial run` prints it.

@@ -14,5 +14,5 @@ mod settings;
 
 pub use args::{Args, ArtifactsArg, Command, EngineArg, KeepArg, RunArgs};
 pub use exit::{Exit, main};
-pub use real::Running;
+pub use real::{Running, open_cluster};
 pub use settings::{ClusterSettings, Settings};

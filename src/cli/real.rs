@@ -133,6 +133,14 @@ impl Opening {
     }
 }
 
+/// Brings up the cluster of `settings` for whoever ends it.
+///
+/// # Errors
+/// As a run that cannot start.
+pub async fn open_cluster(settings: &Settings, tell: Tell) -> Result<Provisioned, Error> {
+    bring_up(&wanted(settings), &settings.stack()?, &workshop(tell)?).await
+}
+
 /// Sweeps what dead runs left, examines the machine, and brings the cluster up.
 ///
 /// # Errors

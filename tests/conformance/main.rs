@@ -24,9 +24,11 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use clap::Parser as _;
 use libtest_mimic::{Arguments, Completion, Trial};
 
 use seatrial::base::{Error, ErrorClass};
+use seatrial::cli::{Args, Command, Settings};
 use seatrial::engine::Engine;
 use seatrial::engine::sim::{self, ClusterSpec, Profile};
 
@@ -61,8 +63,7 @@ fn main() -> ExitCode {
         Err(_) | Ok("sim" | "auto") => on_sim(&arguments),
         // Listing opens no cluster.
         Ok("kind" | "kubeconfig") if arguments.list => on_sim(&arguments),
-        Ok("kind") => on_real(arguments.clone(), "kind"),
-        Ok("kubeconfig") => on_real(arguments.clone(), "kubeconfig"),
+        Ok("kind" | "kubeconfig") => on_real(arguments.clone()),
         Ok(other) => Err(Error::usage(format!(
             "SEATRIAL_ENGINE={other} is unknown; choose sim, kind or kubeconfig"
         ))),
@@ -106,9 +107,16 @@ fn judge_sim(body: Body, profile: Profile) -> Result<Completion, String> {
     run.map_err(|error| error.to_string())?.value
 }
 
-fn on_real(mut arguments: Arguments, engine: &'static str) -> Result<ExitCode, Error> {
+/// The settings are those of `seatrial run`; its stack says which add-ons the cluster gets.
+fn on_real(mut arguments: Arguments) -> Result<ExitCode, Error> {
+    let typed = Args::try_parse_from(["seatrial", "run"]);
+    let typed = typed.map_err(|error| Error::usage(error.to_string()))?;
+    let Command::Run(typed) = typed.command else {
+        return Err(Error::usage("`run` was not understood"));
+    };
+    let settings = Settings::resolve(&typed)?;
     arguments.test_threads = arguments.test_threads.or(Some(real::N_PARALLEL));
-    let session = Session::open(engine)?;
+    let session = Session::open(settings)?;
     headline(&arguments, &session.title);
     let judge = session.hand_over();
     let trial = |(name, body): (String, Body)| {

@@ -15,10 +15,10 @@ use tokio::sync::{RwLock, mpsc};
 use tokio::task::{LocalSet, spawn_local};
 
 use seatrial::base::{Error, wall};
-use seatrial::engine::real::{Access, Given, RealCluster, find_front_door};
-use seatrial::engine::{Capability, Engine, FrontDoor};
+use seatrial::cli::{KeepArg, Settings};
+use seatrial::engine::Engine;
 use seatrial::k8s::reported_image;
-use seatrial::load::Target;
+use seatrial::suite::provision::Fate;
 
 use super::body::Body;
 use super::support::{Images, is_control_plane, set_images};
@@ -36,22 +36,16 @@ struct Opened {
     close: Close,
 }
 
-/// Makes or borrows the cluster for `engine` (`kind` or `kubeconfig`): the one that `KUBECONFIG` and
-/// `SEATRIAL_CONTEXT` name. It stays afterwards.
-async fn open_cluster(engine: &'static str) -> Result<Opened, Error> {
-    let access = Access { kubeconfig: None, context: std::env::var("SEATRIAL_CONTEXT").ok() };
-    let client = access.client()?;
-    let front_door = find_front_door(&access, &client).await;
-    // Without ingress-nginx the bodies about it are ignored and nobody knocks.
-    let front_door = front_door.unwrap_or_else(|_| {
-        let nowhere = Target { host: "127.0.0.1".into(), port: 9, tls: None };
-        FrontDoor { http: nowhere.clone(), https: nowhere }
-    });
-    // The nodes of a cluster that somebody else made are not ours to change.
-    let capabilities = if engine == "kind" { vec![Capability::NodeChanges] } else { Vec::new() };
-    let given = Given { name: engine, front_door, capabilities, nodes: None };
-    let cluster = RealCluster::connect_with(&access, client, given).await?;
-    Ok(Opened { engine: Arc::new(cluster), close: Box::new(|| Box::pin(async { Ok(()) })) })
+/// Makes or borrows the cluster of `settings`; its end is the reply's to call.
+async fn open_cluster(settings: &Settings) -> Result<Opened, Error> {
+    let tell = Arc::new(|line: &str| eprintln!("{line}"));
+    let cluster = seatrial::cli::open_cluster(settings, tell).await?;
+    let fate = match settings.keep {
+        KeepArg::Always => Fate::Keep,
+        KeepArg::Never | KeepArg::OnFailure => Fate::Remove,
+    };
+    let engine = cluster.engine();
+    Ok(Opened { engine, close: Box::new(move || Box::pin(cluster.end(fate))) })
 }
 
 type Judged = Result<Completion, String>;
@@ -71,10 +65,10 @@ pub struct Session {
 
 impl Session {
     /// Opens the cluster on a thread of its own.
-    pub fn open(engine: &'static str) -> Result<Session, Error> {
+    pub fn open(settings: Settings) -> Result<Session, Error> {
         let (jobs, receiver) = mpsc::unbounded_channel();
         let (ready, opened) = std_mpsc::channel();
-        let thread = std::thread::spawn(move || serve(engine, receiver, &ready));
+        let thread = std::thread::spawn(move || serve(&settings, receiver, &ready));
         match opened.recv() {
             Ok(title) => Ok(Session { jobs, thread, title }),
             // The thread has ended without a word; its result says why.
@@ -108,7 +102,7 @@ fn lost(how: &str) -> Error {
 }
 
 fn serve(
-    engine: &'static str,
+    settings: &Settings,
     jobs: mpsc::UnboundedReceiver<Job>,
     ready: &std_mpsc::Sender<String>,
 ) -> Result<(), Error> {
@@ -116,7 +110,7 @@ fn serve(
     let runtime =
         runtime.map_err(|e| Error::environment(format!("cannot start a runtime: {e}")))?;
     LocalSet::new().block_on(&runtime, async {
-        let opened = open_cluster(engine).await?;
+        let opened = open_cluster(settings).await?;
         let judged = judge_all(Arc::clone(&opened.engine), jobs, ready).await;
         let closed = (opened.close)().await;
         judged.and(closed)

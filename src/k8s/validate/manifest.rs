@@ -1,5 +1,6 @@
 //! A manifest as the API server would take it: decoded, defaulted, validated.
 
+use k8s_openapi::Resource;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -92,11 +93,13 @@ pub fn manifest(
     Ok(errors)
 }
 
-fn run<T: DeserializeOwned>(
-    value: Value,
+fn run<T: DeserializeOwned + Resource>(
+    mut value: Value,
     default: impl FnOnce(&mut T),
     check: impl FnOnce(&T),
 ) -> Result<(), String> {
+    // An older version of the same shape is decoded as the one that the type knows.
+    value["apiVersion"] = T::API_VERSION.into();
     let mut object: T = serde_json::from_value(value).map_err(|error| error.to_string())?;
     default(&mut object);
     check(&object);
@@ -108,4 +111,23 @@ where
     T: k8s_openapi::Metadata<Ty = k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta>,
 {
     super::metadata(object.metadata(), NameRule::of(group, kind), namespaced, errors);
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_older_version_of_the_same_shape_is_taken() {
+        let budget = json!({
+            "apiVersion": "policy/v1beta1", "kind": "PodDisruptionBudget",
+            "metadata": {"name": "web", "namespace": "shop"},
+            "spec": {"minAvailable": 2, "selector": {"matchLabels": {"app": "web"}}},
+        });
+        let oldest = Profile::OLDEST;
+        let errors = manifest("policy", "v1beta1", "PodDisruptionBudget", budget, oldest);
+        assert!(errors.expect("it is decoded").into_vec().is_empty());
+    }
 }
