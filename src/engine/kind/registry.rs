@@ -48,10 +48,9 @@ pub async fn attach(
         let registry = doing(what, start(upstream, containers, paths)).await?;
         for node in &cluster.nodes {
             let folder = format!("/etc/containerd/certs.d/{upstream}");
-            let script = format!(
-                "mkdir -p {folder} && printf '%s' '{}' > {folder}/hosts.toml",
-                hosts_toml(upstream, &registry)
-            );
+            // In one line, with the line ends written for printf.
+            let text = hosts_toml(upstream, &registry).replace('\n', "\\n");
+            let script = format!("mkdir -p {folder} && printf '{text}' > {folder}/hosts.toml");
             containers.exec(&node.name, &["sh", "-c", &script]).await?;
         }
     }
