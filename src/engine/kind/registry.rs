@@ -24,6 +24,8 @@ const UPSTREAM_LABEL: &str = "seatrial.dev/registry";
 const LEASE_LABEL: &str = "seatrial.dev/lease";
 /// What it logs when it serves.
 const SERVES: &str = "listening on";
+/// How much of a failure is quoted.
+const MAX_REASON_CHARS: usize = 400;
 /// A pull of 60 MB and a start.
 const START_LIMIT: Duration = secs(180);
 /// Another process may be starting the same registry.
@@ -121,9 +123,15 @@ async fn run(
 ) -> Result<(), Error> {
     let (image, tag) = IMAGE;
     let failed = |error: &dyn std::fmt::Display| {
+        let text = error.to_string();
+        // The registry's whole log may be in it; it ends with a stack where it gave up.
+        let start = text.find("panic: ").unwrap_or(0);
+        let reason: String = text[start..].chars().take(MAX_REASON_CHARS).collect();
         Error::environment(format!(
-            "the pull-through registry for {upstream} did not start: {error}\n\
-             pull the images into the engine, or put archives of them into the folder of --images"
+            "the pull-through registry for {upstream} did not start; it needs a way to {}\n\
+             pull the images into the engine, or put archives of them into the folder of --images\n  \
+             {reason}",
+            remote(upstream)
         ))
     };
     let started = GenericImage::new(image, tag)

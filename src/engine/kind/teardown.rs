@@ -18,6 +18,9 @@ use super::paths::Paths;
 const DELETE_LIMIT: Duration = secs(180);
 /// After a removal of everything the list is empty; a busy engine may lag.
 const GONE: Deadline = Deadline::new(secs(30), "an engine under load lists what it just removed");
+/// A creation that failed may have starts of containers under way (`kind@v0.32.0:pkg/errors/concurrent.go`).
+const LATE_STARTS: Duration = millis(1_500);
+
 /// How long a removal is followed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience {
@@ -31,8 +34,6 @@ pub(super) struct Patience {
 const AT_REST: Patience = Patience { settle: Duration::ZERO, gone: GONE };
 /// For a creation that failed.
 const IN_MOTION: Patience = Patience { settle: LATE_STARTS, gone: GONE };
-/// A creation that failed may have starts of containers under way (`kind@v0.32.0:pkg/errors/concurrent.go`).
-const LATE_STARTS: Duration = millis(1_500);
 
 /// What a lease calls the cluster.
 pub(super) fn thing(containers: &Containers, name: &str) -> Thing {
