@@ -21,6 +21,8 @@ const IMAGE: (&str, &str) = ("registry", "3");
 const UPSTREAM_LABEL: &str = "seatrial.dev/registry";
 /// What it logs when it serves.
 const SERVES: &str = "listening on";
+/// How much of a failure is quoted.
+const MAX_REASON_CHARS: usize = 400;
 /// A pull of 60 MB and a start.
 const START_LIMIT: Duration = secs(180);
 /// Another process may be starting the same registry.
@@ -45,10 +47,9 @@ pub async fn attach(
         let registry = doing(what, start(upstream, containers, paths)).await?;
         for node in &cluster.nodes {
             let folder = format!("/etc/containerd/certs.d/{upstream}");
-            let script = format!(
-                "mkdir -p {folder} && printf '%s' '{}' > {folder}/hosts.toml",
-                hosts_toml(upstream, &registry)
-            );
+            // In one line, with the line ends written for printf.
+            let text = hosts_toml(upstream, &registry).replace('\n', "\\n");
+            let script = format!("mkdir -p {folder} && printf '{text}' > {folder}/hosts.toml");
             containers.exec(&node.name, &["sh", "-c", &script]).await?;
         }
     }
@@ -119,9 +120,15 @@ async fn run(
 ) -> Result<(), Error> {
     let (image, tag) = IMAGE;
     let failed = |error: &dyn std::fmt::Display| {
+        let text = error.to_string();
+        // The registry's whole log may be in it; it ends with a stack where it gave up.
+        let start = text.find("panic: ").unwrap_or(0);
+        let reason: String = text[start..].chars().take(MAX_REASON_CHARS).collect();
         Error::environment(format!(
-            "the pull-through registry for {upstream} did not start: {error}\n\
-             pull the images into the engine, or put archives of them into the folder of --images"
+            "the pull-through registry for {upstream} did not start; it needs a way to {}\n\
+             pull the images into the engine, or put archives of them into the folder of --images\n  \
+             {reason}",
+            remote(upstream)
         ))
     };
     let started = GenericImage::new(image, tag)

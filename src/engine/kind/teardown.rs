@@ -20,6 +20,20 @@ const GONE: Deadline = Deadline::new(secs(30), "an engine under load lists what 
 /// A creation that failed may have starts of containers under way (`kind@v0.32.0:pkg/errors/concurrent.go`).
 const LATE_STARTS: Duration = millis(1_500);
 
+/// How long a removal is followed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// For this long no container may have been seen.
+    pub settle: Duration,
+    /// All must be gone by then.
+    pub gone: Deadline,
+}
+
+/// For a cluster that nobody is making any more.
+const AT_REST: Patience = Patience { settle: Duration::ZERO, gone: GONE };
+/// For a creation that failed.
+const IN_MOTION: Patience = Patience { settle: LATE_STARTS, gone: GONE };
+
 /// What a lease calls the cluster.
 pub(super) fn thing(containers: &Containers, name: &str) -> Thing {
     Thing::KindCluster { engine: containers.engine().clone(), name: name.to_owned() }
@@ -36,7 +50,7 @@ pub async fn delete(
     lease: &Lease,
     paths: &Paths,
 ) -> Result<(), Error> {
-    doing("delete the cluster", delete_all(containers, name, lease, paths, Duration::ZERO)).await
+    doing("delete the cluster", delete_all(containers, name, lease, paths, AT_REST)).await
 }
 
 /// The same after a failed creation, when containers may still appear.
@@ -46,18 +60,18 @@ pub(super) async fn after_failure(
     lease: &Lease,
     paths: &Paths,
 ) -> Result<(), Error> {
-    doing("delete the cluster", delete_all(containers, name, lease, paths, LATE_STARTS)).await
+    doing("delete the cluster", delete_all(containers, name, lease, paths, IN_MOTION)).await
 }
 
-async fn delete_all(
+pub(super) async fn delete_all(
     containers: &Containers,
     name: &str,
     lease: &Lease,
     paths: &Paths,
-    settle: Duration,
+    patience: Patience,
 ) -> Result<(), Error> {
     let folder = paths.cluster(name);
-    sweep(containers, name, &folder.join("kubeconfig"), settle).await?;
+    sweep(containers, name, &folder.join("kubeconfig"), patience).await?;
     if containers.programs().is_dry() {
         return Ok(());
     }
@@ -81,15 +95,15 @@ pub(super) async fn remove(
     name: &str,
     kubeconfig: &Path,
 ) -> Result<(), Error> {
-    sweep(containers, name, kubeconfig, LATE_STARTS).await
+    sweep(containers, name, kubeconfig, IN_MOTION).await
 }
 
-/// Lets kind delete the cluster, then removes what is left, until nothing was there for `settle`.
+/// Lets kind delete the cluster, then removes what is left, until nothing was there for long enough.
 async fn sweep(
     containers: &Containers,
     name: &str,
     kubeconfig: &Path,
-    settle: Duration,
+    patience: Patience,
 ) -> Result<(), Error> {
     let call = containers
         .kind(["delete", "cluster", "--name", name, "--kubeconfig"])
@@ -99,18 +113,18 @@ async fn sweep(
     let by_kind = containers.programs().run(&call).await;
     let empty_since = Cell::new(None);
     let expected = format!("no container of cluster {name} is left");
-    let gone = until_ok(&expected, GONE, async || {
+    let gone = until_ok(&expected, patience.gone, async || {
         let left = look(containers, name).await?;
         if left.is_empty() {
             let since = empty_since.get().unwrap_or_else(Instant::now);
             empty_since.set(Some(since));
-            let quiet = since.elapsed() >= settle || containers.programs().is_dry();
+            let quiet = since.elapsed() >= patience.settle || containers.programs().is_dry();
             return if quiet { Ok(()) } else { Err("late containers may appear".to_owned()) };
         }
         empty_since.set(None);
         containers.remove(&left).await.map_err(|error| error.to_string())?;
         let left = look(containers, name).await?;
-        if left.is_empty() && settle.is_zero() {
+        if left.is_empty() && patience.settle.is_zero() {
             return Ok(());
         }
         Err(format!("left: {}", left.join(", ")))

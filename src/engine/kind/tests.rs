@@ -3,14 +3,17 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
 use super::create::make;
+use super::teardown::Patience;
 use super::*;
-use crate::base::{Error, ErrorClass};
+use crate::base::{Error, ErrorClass, millis};
 use crate::engine::host::{ContainerEngine, Lease, Paths, Programs, Thing};
 use crate::engine::{ContainerPause as _, NodeLifecycle as _};
+use crate::wait::Deadline;
 
 /// Writes a tar file with these entries.
 pub(super) fn write_tar(path: &Path, entries: &[(&str, &str)]) {
@@ -162,8 +165,6 @@ async fn a_cluster_is_deleted_with_what_kind_forgets() {
     let mut machine = Machine::with_faults(&[("forgets", "")]).await;
     let cluster = machine.raised().await;
     assert_eq!(machine.running().len(), 4);
-    fs::write(machine.file("containers/somebody-elses"), "running").expect("written");
-    fs::remove_file(machine.file("containers/somebody-elses")).expect("removed");
     delete(&machine.containers, &cluster.name, &mut machine.lease, &machine.paths)
         .await
         .expect("deleted");
@@ -173,14 +174,22 @@ async fn a_cluster_is_deleted_with_what_kind_forgets() {
         .expect("deleting what is gone is no error");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_teardown_that_fails_says_what_is_left_and_keeps_the_lease() {
     let mut machine = Machine::new().await;
     let cluster = machine.raised().await;
     fs::write(machine.file("faults/stuck"), "").expect("a fault");
-    let error = delete(&machine.containers, &cluster.name, &mut machine.lease, &machine.paths)
-        .await
-        .expect_err("nothing can be removed");
+    let patience =
+        Patience { settle: Duration::ZERO, gone: Deadline::new(millis(600), "a test is short") };
+    let error = teardown::delete_all(
+        &machine.containers,
+        &cluster.name,
+        &mut machine.lease,
+        &machine.paths,
+        patience,
+    )
+    .await
+    .expect_err("nothing can be removed");
     assert_eq!(error.class(), ErrorClass::Environment);
     let text = error.to_string();
     assert!(text.starts_with("cluster st-test could not be deleted: "), "{text}");
@@ -268,7 +277,8 @@ async fn a_digest_is_proven_by_an_index_or_the_engine_and_named_in_the_nodes() {
     let cluster = machine.raised().await;
     load(&cluster, &plan, None, &machine.containers).await.expect("loaded");
     let tags = machine.calls().into_iter().filter(|call| call.contains("images tag"));
-    let worker: Vec<_> = tags.filter(|call| call.contains("st-test-worker2")).collect();
+    let mut worker: Vec<_> = tags.filter(|call| call.contains("st-test-worker2")).collect();
+    worker.sort();
     let command = "docker exec st-test-worker2 ctr --namespace=k8s.io images tag --force";
     assert_eq!(
         worker,
@@ -353,7 +363,7 @@ async fn a_kept_cluster_is_found_by_its_key_if_all_its_nodes_run() {
     assert_eq!(find(&key, &machine.containers, &machine.paths).await.expect("asked"), Kept::None);
     let cluster = machine.raised().await;
     cluster.write().expect("written");
-    let lease = Lease::take(&machine.paths.leases(), &lease_id(&key), "reuse").expect("taken");
+    let mut lease = Lease::take(&machine.paths.leases(), &lease_id(&key), "reuse").expect("taken");
     lease.will_make(teardown::thing(&machine.containers, &cluster.name)).expect("written");
     let found = find(&key, &machine.containers, &machine.paths).await.expect("asked");
     assert!(matches!(found, Kept::Broken { .. }), "not kept: {found:?}");
@@ -366,8 +376,9 @@ async fn a_kept_cluster_is_found_by_its_key_if_all_its_nodes_run() {
     let found = find(&key, &machine.containers, &machine.paths).await.expect("asked");
     let Kept::Broken { why, .. } = found else { panic!("the fake has no API: {found:?}") };
     assert!(why.contains("kubeconfig"), "{why}");
-    let held = lock(&key, &machine.paths).expect("locked").expect("nobody holds it");
-    assert!(lock(&key, &machine.paths).expect("asked").is_none());
+    let held = lock(&key, &machine.paths).await.expect("nobody holds it");
+    let file = machine.paths.locks().join(format!("{}.lock", lease_id(&key)));
+    assert!(FileLock::try_take(&file).expect("asked").is_none());
     drop(held);
 }
 
@@ -385,7 +396,7 @@ async fn a_dry_run_shows_every_command_in_order() {
     };
     let containers = Containers::detect(&programs, &hints).await.expect("answered");
     let paths = Paths::below(&folder.path().join("state"));
-    let lease = Lease::take(&paths.leases(), "dry", "dry run").expect("a lease");
+    let mut lease = Lease::take(&paths.leases(), "dry", "dry run").expect("a lease");
     let spec = KindSpec {
         name: Some("st-dry".into()),
         images: Some(archives),
