@@ -135,6 +135,20 @@ pub async fn load(
     }
 }
 
+/// Whether Rook, as loaded, runs its Ceph on devices that must be given to it ([`Setup::devices`]):
+/// not where its cluster is external, or names devices of its own.
+pub fn wants_devices(addons: &[Loaded]) -> bool {
+    let wants = |loaded: &Loaded| {
+        let is_cluster = |each: &&Document| each.kind() == "CephCluster";
+        match loaded.documents.iter().find(is_cluster) {
+            Some(_) => tweak::check_disks(&loaded.documents).is_err(),
+            // Ours names none.
+            None => true,
+        }
+    };
+    addons.iter().any(|loaded| loaded.addon == AddOn::RookCeph && wants(loaded))
+}
+
 /// The images that the pods of a plan use, as the pods name them.
 ///
 /// # Errors
@@ -164,11 +178,7 @@ pub fn images_of(plan: &Plan) -> Result<BTreeSet<String>, Error> {
 fn images_in(document: &mut Document) -> Vec<String> {
     let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
     match document.kind() {
-        "CephCluster"
-            if document.value.pointer("/spec/external/enable") == Some(&Value::Bool(true)) =>
-        {
-            Vec::new()
-        }
+        "CephCluster" if tweak::is_external(document) => Vec::new(),
         "CephCluster" => {
             document.value.pointer("/spec/cephVersion/image").and_then(text).into_iter().collect()
         }
@@ -198,6 +208,7 @@ pub async fn install(client: &Client, plan: &Plan) -> Result<Vec<Installed>, Err
 async fn install_one(client: &Client, loaded: &Loaded, plan: &Plan) -> Result<Installed, Error> {
     let addon = loaded.addon;
     let mut documents = tweak::tweaked(addon, loaded.pin.as_ref(), &loaded.documents, &plan.setup)?;
+    tweak::check_disks(&documents)?;
     if addon == AddOn::IngressNginx && has_ingress_node(client).await? {
         tweak::pin_to_ingress_node(&mut documents);
     }

@@ -16,7 +16,7 @@ use serde_json::Value;
 use super::AddOn;
 use super::document::Document;
 use super::rook::{self, CephCluster, CephFilesystem, Driver};
-use super::tweak::Setup;
+use super::tweak::{Setup, is_external};
 use crate::base::{Error, secs};
 use crate::wait::{self, Condition, Deadline, Scope, WaitError};
 
@@ -52,9 +52,11 @@ pub(super) async fn await_ready(
     setup: &Setup,
     probe: Option<&Probe>,
 ) -> Result<(), WaitError> {
+    // Rook's images are by far the largest.
+    let deadline = if addon == AddOn::RookCeph { CEPH } else { PODS_RUN };
     // Several at once: each waits for images of its own.
     try_join_all(documents.iter().filter(|each| each.kind() == "Deployment").map(|deployment| {
-        deployment_ready(client, deployment.namespace(), deployment.name(), PODS_RUN)
+        deployment_ready(client, deployment.namespace(), deployment.name(), deadline)
     }))
     .await?;
     match addon {
@@ -83,8 +85,11 @@ async fn ingress_ready(
     probe: Option<&Probe>,
 ) -> Result<(), WaitError> {
     for webhook in documents.iter().filter(|d| d.kind() == "ValidatingWebhookConfiguration") {
-        secret_exists(client, webhook.namespace_or(AddOn::IngressNginx), webhook.name(), SET_UP)
-            .await?;
+        if !names_authority(&webhook.value) {
+            // Then it is made in the cluster, and its key kept in a Secret of the same name.
+            let namespace = AddOn::IngressNginx.namespace();
+            secret_exists(client, namespace, webhook.name(), SET_UP).await?;
+        }
         let scope = Scope::named(Api::all(client.clone()), webhook.name());
         wait::until(&scope, &authority_set(webhook.name()), SET_UP).await?;
         for (namespace, service) in webhook_services(&webhook.value) {
@@ -115,6 +120,15 @@ fn authority_set(name: &str) -> Condition<ValidatingWebhookConfiguration> {
             None => Ok(()),
         }
     })
+}
+
+/// Whether a webhook configuration comes with its authority.
+fn names_authority(configuration: &Value) -> bool {
+    let webhooks = configuration["webhooks"].as_array();
+    let has = |webhook: &Value| {
+        webhook["clientConfig"]["caBundle"].as_str().is_some_and(|bundle| !bundle.is_empty())
+    };
+    webhooks.is_some_and(|webhooks| webhooks.iter().all(has))
 }
 
 /// The services behind a webhook configuration, as namespace and name.
@@ -216,7 +230,7 @@ async fn ceph_ready(
         let scope =
             Scope::named(Api::<CephCluster>::namespaced(client.clone(), namespace), cluster.name());
         wait::until(&scope, &rook::cluster_ready(), CEPH).await?;
-        if cluster.value.pointer("/spec/external/enable") != Some(&Value::Bool(true)) {
+        if !is_external(cluster) {
             let daemons: Api<Deployment> = Api::namespaced(client.clone(), namespace);
             let scope = Scope::labelled(daemons, "app=rook-ceph-osd");
             wait::until(&scope, &rook::daemons_run(setup.devices.len()), CEPH).await?;
@@ -298,13 +312,6 @@ fn renamed<K: wait::Object>(name: &str, condition: Condition<K>) -> Condition<K>
     Condition::new(name, move |objects: &[Arc<K>]| condition.check(objects))
 }
 
-impl Document {
-    /// Its namespace; of an object outside namespaces that of its add-on.
-    fn namespace_or(&self, addon: AddOn) -> &str {
-        if self.namespace().is_empty() { addon.namespace() } else { self.namespace() }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -328,6 +335,12 @@ mod tests {
         assert_eq!(condition.check(&webhook("")), Err("webhook validate has none".into()));
         assert_eq!(condition.check(&webhook("Y2E=")), Ok(()));
         assert!(condition.check(&[]).is_err());
+        let value = |webhook: &[Arc<ValidatingWebhookConfiguration>; 1]| {
+            serde_json::to_value(&*webhook[0]).expect("an object")
+        };
+        assert!(
+            names_authority(&value(&webhook("Y2E="))) && !names_authority(&value(&webhook("")))
+        );
     }
 
     #[test]

@@ -64,6 +64,8 @@ fn digests_go_where_images_come_from_archives() {
     };
     assert_eq!(image("Deployment"), "registry.k8s.io/ingress-nginx/controller:v1.15.1");
     assert_eq!(image("Job"), "registry.k8s.io/ingress-nginx/kube-webhook-certgen:v1.6.9");
+    let policy = find(&changed, "Job").pointer("/spec/template/spec/containers/0/imagePullPolicy");
+    assert_eq!(policy, Some(&json!("IfNotPresent")), "what was loaded would be pulled");
     let kept = tweaked(AddOn::IngressNginx, None, &documents(INGRESS), &kind_setup(0));
     let kept = kept.expect("changed");
     let image = find(&kept, "Job").pointer("/spec/template/spec/containers/0/image");
@@ -141,7 +143,8 @@ fn a_cluster_that_would_take_any_disk_is_refused_or_mended() {
                   spec: {cephVersion: {image: 'quay.io/ceph/ceph:v20'}, storage: {useAllNodes: true, useAllDevices: true}}\n";
     let refused = |text: &str| {
         let changed = tweaked(AddOn::RookCeph, None, &documents(text), &Setup::default());
-        changed.err().map(|error| error.to_string())
+        let checked = changed.and_then(|changed| super::tweak::check_disks(&changed));
+        checked.err().map(|error| error.to_string())
     };
     let text = refused(greedy).expect("refused");
     assert!(text.contains("storage.useAllDevices") && text.contains("--addons DIR"), "{text}");
@@ -156,6 +159,8 @@ fn a_cluster_that_would_take_any_disk_is_refused_or_mended() {
     let external = greedy.replace("storage:", "external: {enable: true}, storage:");
     assert_eq!(refused(&external), None);
     assert!(refused("").is_some_and(|text| text.contains("no CephCluster")));
+    let wants = |text: &str| wants_devices(&[Loaded::for_test(AddOn::RookCeph, documents(text))]);
+    assert!(wants(greedy) && wants("") && wants(&none) && !wants(&named) && !wants(&external));
 
     let pin = newest(AddOn::RookCeph);
     let mended = tweaked(AddOn::RookCeph, Some(&pin), &documents(greedy), &kind_setup(1));
@@ -189,8 +194,8 @@ fn images_are_those_that_pods_ask_for() {
         std::fs::write(own.join("a.yaml"), text).expect("written");
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         let source = Source::Folder(folder.path().to_owned());
-        let loaded = load(&BTreeSet::from([addon]), Profile::NEWEST, &source);
-        runtime.block_on(loaded).expect("loaded")
+        let wanted = BTreeSet::from([addon]);
+        runtime.block_on(load(&wanted, Profile::NEWEST, &source)).expect("loaded")
     };
     let external = "\n---\n{apiVersion: ceph.rook.io/v1, kind: CephCluster, metadata: {name: c}, \
                     spec: {external: {enable: true}, cephVersion: {image: none}}}\n";

@@ -19,6 +19,13 @@ const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "seatrial");
 /// Keeps three copies of a pool on three hosts; with fewer devices fewer.
 const POOL_SIZE: usize = 3;
 
+const NO_CLUSTER: &str = "\
+add-on rook-ceph: no CephCluster among the files of --addons; add one as in Seatrial's
+manifests/addons/rook-ceph/cluster.yaml, with its Ceph image; on kind its devices are filled in";
+const NO_DEVICES: &str = "\
+Rook would take disks of this cluster's hosts; install Rook-Ceph yourself, or name the devices in a
+CephCluster below --addons DIR";
+
 /// How pods mount CephFS.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CephMount {
@@ -49,7 +56,7 @@ pub struct Setup {
 /// What the objects of `addon` become on the cluster of `setup`.
 ///
 /// # Errors
-/// Usage: a CephCluster would take disks that nobody gave it.
+/// Usage: Rook's files have no CephCluster, and none is pinned.
 pub(super) fn tweaked(
     addon: AddOn,
     pin: Option<&Pin>,
@@ -65,7 +72,7 @@ pub(super) fn tweaked(
     }
     for document in &mut documents {
         if setup.strip_digests {
-            document.containers_mut().for_each(strip_digest);
+            document.containers_mut().for_each(use_loaded_image);
         }
         label(document, setup);
     }
@@ -138,7 +145,7 @@ fn change_rook(
         documents.push(our_cluster(pin)?);
     }
     for document in documents.iter_mut().filter(|each| each.kind() == "CephCluster") {
-        change_cluster(document, pin, setup)?;
+        change_cluster(document, pin, setup);
     }
     let has_groups = documents.iter().any(|document| {
         let plural = rook::plural(rook::GROUP, "CephFilesystemSubVolumeGroup").unwrap_or("");
@@ -192,13 +199,11 @@ fn our_cluster(pin: &Pin) -> Result<Document, Error> {
 }
 
 /// Gives a cluster the devices of `setup` and no other.
-fn change_cluster(cluster: &mut Document, pin: Option<&Pin>, setup: &Setup) -> Result<(), Error> {
-    let place = format!("{}: {}", cluster.file, cluster.object_ref());
-    let Some(spec) = entry(&mut cluster.value, &["spec"]) else { return Ok(()) };
-    if spec.get("external").is_some_and(|external| external["enable"] == true) {
-        // Its daemons are elsewhere.
-        return Ok(());
+fn change_cluster(cluster: &mut Document, pin: Option<&Pin>, setup: &Setup) {
+    if is_external(cluster) {
+        return;
     }
+    let Some(spec) = entry(&mut cluster.value, &["spec"]) else { return };
     if let Some(ceph) = pin.and_then(|pin| pin.ceph.as_ref())
         && let Some(image) =
             spec.get_mut("cephVersion").and_then(|version| version.get_mut("image"))
@@ -206,9 +211,7 @@ fn change_cluster(cluster: &mut Document, pin: Option<&Pin>, setup: &Setup) -> R
         *image = json!(ceph);
     }
     if setup.devices.is_empty() {
-        let storage = spec.get("storage").unwrap_or(&Value::Null);
-        return check_storage(storage)
-            .map_err(|why| Error::usage(format!("{place}: {why}\n{NO_DEVICES}")));
+        return;
     }
     let nodes: Vec<Value> = setup
         .devices
@@ -227,14 +230,28 @@ fn change_cluster(cluster: &mut Document, pin: Option<&Pin>, setup: &Setup) -> R
         global.insert("osd_pool_default_size".to_owned(), json!(n_nodes.to_string()));
         global.insert("osd_pool_default_min_size".to_owned(), json!("1"));
     }
-    Ok(())
 }
 
-const NO_CLUSTER: &str = "add-on rook-ceph: no CephCluster among the files of --addons; add one as in Seatrial's \
-                          manifests/addons/rook-ceph/cluster.yaml, with its Ceph image; on kind the \
-                          devices are filled in";
-const NO_DEVICES: &str = "Rook would take disks of this cluster's hosts; install Rook-Ceph yourself, or \
-                          name the devices in a CephCluster below --addons DIR";
+/// Whether the daemons of a CephCluster run somewhere else.
+pub(super) fn is_external(cluster: &Document) -> bool {
+    cluster.value.pointer("/spec/external/enable") == Some(&Value::Bool(true))
+}
+
+/// Refuses a CephCluster that would take disks that nobody gave it.
+///
+/// # Errors
+/// Usage: which one, and what in it.
+pub(super) fn check_disks(documents: &[Document]) -> Result<(), Error> {
+    let clusters =
+        documents.iter().filter(|each| each.kind() == "CephCluster" && !is_external(each));
+    for cluster in clusters {
+        check_storage(&cluster.value["spec"]["storage"]).map_err(|why| {
+            let place = format!("{}: {}", cluster.file, cluster.object_ref());
+            Error::usage(format!("{place}: {why}\n{NO_DEVICES}"))
+        })?;
+    }
+    Ok(())
+}
 
 /// Refuses storage that picks disks by itself, and storage without any.
 fn check_storage(storage: &Value) -> Result<(), String> {
@@ -277,7 +294,11 @@ pub(super) fn without_digest(image: &str) -> &str {
     }
 }
 
-fn strip_digest(container: &mut Value) {
+/// A digest that an archive has lost, and a pull that must not be tried.
+fn use_loaded_image(container: &mut Value) {
+    if container["imagePullPolicy"] == "Always" {
+        container["imagePullPolicy"] = json!("IfNotPresent");
+    }
     if let Some(image) = container.get_mut("image")
         && let Some(text) = image.as_str()
     {
