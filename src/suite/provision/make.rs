@@ -118,7 +118,7 @@ async fn raise(
     let mut setup = setup(stack);
     setup.labels = BTreeMap::from([(LEASE_LABEL.to_owned(), lease.id().to_owned())]);
     let is_new = kept.is_none();
-    if is_new && takes_devices(wanted, &loaded) {
+    if is_new && addons::wants_devices(&loaded) {
         setup.devices = attach_disks(&spec, workshop, lease).await?;
     }
     let plan = Plan { addons: loaded, setup, probe: None };
@@ -168,7 +168,7 @@ fn spec(
     loaded: &[Loaded],
     name: &str,
 ) -> Result<KindSpec, Error> {
-    let extra_mounts = match takes_devices(wanted, loaded) {
+    let extra_mounts = match addons::wants_devices(loaded) {
         true => DEVICE_FOLDERS.iter().map(|folder| ExtraMount::host_to_container(folder)).collect(),
         false => Vec::new(),
     };
@@ -184,12 +184,6 @@ fn spec(
         registry: wish.images.is_none(),
         extra_mounts,
     })
-}
-
-/// Whether Rook makes a Ceph cluster of its own on this machine: the manifests of a folder are
-/// taken as they are, with whatever disks they name.
-fn takes_devices(wanted: &Wanted, loaded: &[Loaded]) -> bool {
-    wanted.addons.is_none() && loaded.iter().any(|each| each.addon == AddOn::RookCeph)
 }
 
 fn setup(stack: &Stack) -> Setup {
