@@ -17,12 +17,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("stack", &["wait", "k8s", "base"]),
     ("observe", &["load", "k8s", "base"]),
     ("engine", &["sim", "load", "wait", "k8s", "base"]),
-("report", &["observe", "wait", "base"]),
+    ("report", &["observe", "wait", "base"]),
     ("addons", &["stack", "wait", "k8s", "base"]),
-    (
-        "suite",
-        &["addons", "engine", "sim", "stack", "observe", "load", "wait", "k8s", "base"],
-    ),
+    ("suite", &["addons", "engine", "sim", "stack", "observe", "load", "wait", "k8s", "base"]),
     ("suites", &["suite", "stack", "observe", "load", "wait", "k8s", "base"]),
     ("cli", &["suites", "suite", "addons", "stack", "report", "engine", "observe", "base"]),
 ];

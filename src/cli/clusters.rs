@@ -81,8 +81,7 @@ pub(super) fn gc(args: &GcArgs) -> Result<Exit, Error> {
 }
 
 fn sweep(workshop: &Workshop, scope: &Scope) -> Result<Exit, Error> {
-    let swept =
-        sweep_with(&workshop.paths, &workshop.programs, scope, Some(&Labelled));
+    let swept = sweep_with(&workshop.paths, &workshop.programs, scope, Some(&Labelled));
     let swept = real::block_on(swept)?;
     if swept.busy {
         return Err(Error::environment("another Seatrial sweeps at this moment; try again"));

@@ -16,9 +16,7 @@ use crate::engine::real::Access;
 use crate::k8s::Profile;
 use crate::report::{self, Live, Watcher};
 use crate::stack::Stack;
-use crate::suite::provision::{
-    self, Fate, KindWish, Place, Provisioned, Tell, Wanted, Workshop,
-};
+use crate::suite::provision::{self, Fate, KindWish, Place, Provisioned, Tell, Wanted, Workshop};
 use crate::suite::{
     Artifacts, EngineChoice, Opened, Ownership, RunRequest, Session, SharedOptions, When,
 };
@@ -26,7 +24,6 @@ use crate::wait::Board;
 
 use super::args::{ArtifactsArg, KeepArg};
 use super::settings::{ClusterSettings, Settings};
-
 
 /// A session, and what its run must tell it and is told by it.
 pub struct Running {
@@ -171,13 +168,9 @@ pub(super) async fn bring_up(
 
 /// Removes what dead runs left, and says what was removed.
 pub(super) async fn sweep_dead(workshop: &Workshop) {
-    let swept = sweep_with(
-        &workshop.paths,
-        &workshop.programs,
-        &Scope::Dead,
-        Some(&provision::Labelled),
-    )
-    .await;
+    let swept =
+        sweep_with(&workshop.paths, &workshop.programs, &Scope::Dead, Some(&provision::Labelled))
+            .await;
     swept.lines().iter().for_each(|line| (workshop.tell)(line));
 }
 

@@ -218,10 +218,7 @@ impl Settings {
 
 /// The stack: as typed, as configured, or the reference stack.
 pub(super) fn manifests(typed: Option<&PathBuf>, config: &Config) -> PathBuf {
-    typed
-        .or(config.manifests.as_ref())
-        .cloned()
-        .unwrap_or_else(|| PathBuf::from(DEFAULT_MANIFESTS))
+    typed.or(config.manifests.as_ref()).cloned().unwrap_or_else(|| PathBuf::from(DEFAULT_MANIFESTS))
 }
 
 /// The Kubernetes minor: as typed, as configured, as the tag of the node image of `cluster` says,
@@ -282,7 +279,9 @@ fn engine(
             let image = cluster.node_image.as_deref();
             let here = provision::node_image_here(&programs, &hints, image, kubernetes);
             match real::block_on(here)? {
-                Ok(engine) => (EngineChoice::Kind, format!("auto: {engine} and has the node image")),
+                Ok(engine) => {
+                    (EngineChoice::Kind, format!("auto: {engine} and has the node image"))
+                }
                 Err(why) => (EngineChoice::Sim, format!("auto: {why}")),
             }
         }

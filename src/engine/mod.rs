@@ -11,6 +11,4 @@ pub mod kind;
 pub mod real;
 pub mod sim;
 
-pub use contract::{
-    Capability, ContainerPause, Engine, Fact, FrontDoor, NodeLifecycle, NodeLogs,
-};
+pub use contract::{Capability, ContainerPause, Engine, Fact, FrontDoor, NodeLifecycle, NodeLogs};

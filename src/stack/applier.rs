@@ -113,6 +113,8 @@ impl Applier {
             self.api_of(object).await.map_err(|error| ApplyError { error, discovery: true })?;
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let name = text(object, "/metadata/name");
+        let mut object = object.clone();
+        name_protocols(&mut object);
         let applied = api.patch(name, &params, &Patch::Apply(object)).await;
         applied.map(|_| ()).map_err(|error| ApplyError { error, discovery: false })
     }
@@ -152,6 +154,59 @@ impl Applier {
     }
 }
 
+/// Where ports are lists keyed by number and protocol.
+const SERVICE_PORTS: &str = "/spec/ports";
+const KEYED_PORTS: [&str; 3] =
+    [SERVICE_PORTS, "/spec/containers", "/spec/template/spec/containers"];
+/// Groups of Kubernetes' own kinds that have such ports.
+const GROUPS_WITH_PORTS: [&str; 2] = ["v1", "apps/v1"];
+
+/// Gives ports their default protocol: it is part of their key, and API servers before 1.22 refuse
+/// to merge ports that omit it (kubernetes/kubernetes#92332).
+fn name_protocols(object: &mut Value) {
+    if !GROUPS_WITH_PORTS.contains(&text(object, "/apiVersion")) {
+        return;
+    }
+    for place in KEYED_PORTS {
+        let Some(Value::Array(items)) = object.pointer_mut(place) else { continue };
+        for item in items {
+            if place == SERVICE_PORTS {
+                name_protocol(item);
+            } else if let Some(Value::Array(ports)) = item.get_mut("ports") {
+                ports.iter_mut().for_each(name_protocol);
+            }
+        }
+    }
+}
+
+fn name_protocol(port: &mut Value) {
+    if let Value::Object(port) = port {
+        port.entry("protocol").or_insert_with(|| "TCP".into());
+    }
+}
+
 fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
     object.pointer(pointer).and_then(Value::as_str).unwrap_or("")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn ports_get_the_protocol_that_is_part_of_their_key() {
+        let mut service = json!({"apiVersion": "v1", "spec": {"ports": [{"port": 80}, {"port": 53, "protocol": "UDP"}]}});
+        name_protocols(&mut service);
+        let ports = json!([{"port": 80, "protocol": "TCP"}, {"port": 53, "protocol": "UDP"}]);
+        assert_eq!(service["spec"]["ports"], ports);
+        let mut deployment = json!({"apiVersion": "apps/v1", "spec": {"template": {"spec": {"containers": [
+            {"name": "web", "ports": [{"containerPort": 80}]}, {"name": "side"},
+        ]}}}});
+        name_protocols(&mut deployment);
+        let containers = &deployment["spec"]["template"]["spec"]["containers"];
+        assert_eq!(containers[0]["ports"], json!([{"containerPort": 80, "protocol": "TCP"}]));
+        assert_eq!(containers[1], json!({"name": "side"}));
+    }
 }

@@ -8,9 +8,7 @@ use kube::Client;
 
 use super::access::Access;
 use crate::base::Error;
-use crate::engine::{
-    Capability, ContainerPause, Engine, Fact, FrontDoor, NodeLifecycle, NodeLogs,
-};
+use crate::engine::{Capability, ContainerPause, Engine, Fact, FrontDoor, NodeLifecycle, NodeLogs};
 use crate::load::{TcpTransport, Transport};
 use crate::wait::doing;
 

@@ -11,7 +11,9 @@ use super::{
 use crate::addons::{self, AddOn, CephMount, Loaded, Plan, Setup};
 use crate::base::Error;
 use crate::engine::host::{LEASE_LABEL, Lease, Paths, Programs, adopt, loops};
-use crate::engine::kind::{self, Containers, ExtraMount, FileLock, Kept, KindCluster, KindNodes, KindSpec};
+use crate::engine::kind::{
+    self, Containers, ExtraMount, FileLock, Kept, KindCluster, KindNodes, KindSpec,
+};
 use crate::engine::real::{Access, Given, RealCluster};
 use crate::engine::{Capability, Engine as _, FrontDoor};
 use crate::load::{Call, Connection, Target, TcpTransport, Transport as _};
@@ -221,10 +223,8 @@ async fn attach_disks(
 }
 
 async fn connect(cluster: &KindCluster, nodes: &Arc<KindNodes>) -> Result<RealCluster, Error> {
-    let access = Access {
-        kubeconfig: Some(cluster.kubeconfig.clone()),
-        context: Some(cluster.context()),
-    };
+    let access =
+        Access { kubeconfig: Some(cluster.kubeconfig.clone()), context: Some(cluster.context()) };
     let given = Given {
         name: "kind",
         front_door: engine_door(cluster),

@@ -150,8 +150,7 @@ async fn plant(client: &Client) -> String {
         let (group, version) = version.split_once('/').unwrap_or(("", version));
         let gvk = kube::api::GroupVersionKind::gvk(group, version, kind);
         let resource = kube::api::ApiResource::from_gvk(&gvk);
-        let api: Api<DynamicObject> =
-            Api::namespaced_with(client.clone(), "wordpress", &resource);
+        let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), "wordpress", &resource);
         api.patch(name, &params, &Patch::Merge(patch)).await.expect("patched");
     }
     let nodes: Api<Node> = Api::all(client.clone());
@@ -204,7 +203,8 @@ fn a_borrowed_cluster_is_left_as_it_was() {
         assert_eq!(volumes.list().await.expect("volumes").len(), 0);
         let left = cluster.request.stack.objects().iter();
         for manifest in left {
-            let now = cluster.read(manifest).await.unwrap_or_else(|stop| panic!("{}", stop.message));
+            let now =
+                cluster.read(manifest).await.unwrap_or_else(|stop| panic!("{}", stop.message));
             assert!(now.is_none(), "{} is left", manifest.object_ref);
         }
     });
