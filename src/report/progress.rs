@@ -257,10 +257,7 @@ mod tests {
                 describe(&asked.activities())
             }))
             .await;
-        assert_eq!(
-            text,
-            "apply the stack for 1 min 1 s\nall pods are Ready for 1 min 1 s\n"
-        );
+        assert_eq!(text, "apply the stack for 1 min 1 s\nall pods are Ready for 1 min 1 s\n");
         assert_eq!(describe(&[]), "nothing is waited for\n");
     }
 }

@@ -14,9 +14,9 @@ use crate::wait::{Object, Scope};
 
 use super::super::run::{Job, Judged};
 use super::super::trial::Trial;
+use super::Artifacts;
 use super::files::Files;
 use super::redact::{Redactor, strip};
-use super::Artifacts;
 
 /// Longest log of a container.
 const LOG_BYTES: i64 = 1 << 20;

@@ -277,7 +277,8 @@ impl SharedCluster {
             }
             for found in self.catalogue.objects_in(&self.client, namespace).await? {
                 let uid = found.uid();
-                let ours = claims.contains(&uid) || self.request.stack.manifest(&found.object).is_some();
+                let ours =
+                    claims.contains(&uid) || self.request.stack.manifest(&found.object).is_some();
                 if !ours && !self.was_there_before(&uid) {
                     left.push(found);
                 }

@@ -163,7 +163,8 @@ impl SharedCluster {
         }
         // Namespaces of somebody else stay as they are.
         let made = self.made.clone();
-        let left_out = |object: &ObjectRef| object.kind == "Namespace" && !made.contains(&object.name);
+        let left_out =
+            |object: &ObjectRef| object.kind == "Namespace" && !made.contains(&object.name);
         self.request.stack = Arc::new(self.request.stack.without(left_out));
         if !existing.is_empty() {
             self.state = State::Dirty;
@@ -200,10 +201,12 @@ impl SharedCluster {
             let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
             let pods = crate::wait::Scope::all(pods).list().await?;
             // Pods of an earlier stack go with it.
-            let stays = |pod: &&Arc<Pod>| !self.request.stack.objects().iter().any(|manifest| {
-                snapshot::selects_pods(manifest)
-                    && !snapshot::pods_of(manifest, std::slice::from_ref(*pod)).is_empty()
-            });
+            let stays = |pod: &&Arc<Pod>| {
+                !self.request.stack.objects().iter().any(|manifest| {
+                    snapshot::selects_pods(manifest)
+                        && !snapshot::pods_of(manifest, std::slice::from_ref(*pod)).is_empty()
+                })
+            };
             uids.extend(pods.iter().filter(stays).filter_map(|pod| pod.uid()));
         }
         Ok(uids)
@@ -308,10 +311,8 @@ impl SharedCluster {
             }
             _ => "the last trial did not leave it whole".to_owned(),
         };
-        let removed = doing(
-            format!("take the stack away ({why})"),
-            self.remove(Extent::ForTheNext),
-        );
+        let removed =
+            doing(format!("take the stack away ({why})"), self.remove(Extent::ForTheNext));
         match removed.await {
             Ok(()) => {
                 self.resets.push(format!("rebuilt: {why}"));

@@ -135,7 +135,9 @@ impl SharedCluster {
             let labelled = claim.labels().get(LEASE_LABEL) == Some(&self.options.lease);
             let uid = claim.uid().unwrap_or_default();
             match self.options.ownership {
-                Ownership::Made => (named || made || of_sets.contains(&uid)) && !self.was_there_before(&uid),
+                Ownership::Made => {
+                    (named || made || of_sets.contains(&uid)) && !self.was_there_before(&uid)
+                }
                 Ownership::Borrowed => made || labelled,
             }
         });
@@ -201,9 +203,8 @@ impl SharedCluster {
         });
         let mut left: Vec<String> = try_join_all(read).await?.into_iter().flatten().collect();
         let pods = self.pods().await.map_err(|stop| stop.message)?;
-        let ours = |namespace: &str| {
-            self.options.ownership == Ownership::Made || self.has_made(namespace)
-        };
+        let ours =
+            |namespace: &str| self.options.ownership == Ownership::Made || self.has_made(namespace);
         for pod in pods.iter().filter(|pod| ours(&pod.namespace().unwrap_or_default())) {
             let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
             let name = pod.name_any();

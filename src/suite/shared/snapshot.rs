@@ -183,9 +183,10 @@ fn claim_prefixes(manifest: &Manifest) -> Vec<String> {
         return Vec::new();
     }
     let templates = manifest.value.pointer("/spec/volumeClaimTemplates").and_then(Value::as_array);
-    let names = templates.into_iter().flatten().filter_map(|template| {
-        template.pointer("/metadata/name").and_then(Value::as_str)
-    });
+    let names = templates
+        .into_iter()
+        .flatten()
+        .filter_map(|template| template.pointer("/metadata/name").and_then(Value::as_str));
     names.map(|name| format!("{name}-{}-", manifest.object_ref.name)).collect()
 }
 
