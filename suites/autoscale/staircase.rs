@@ -23,6 +23,9 @@ const N_BACK: usize = 3;
 /// The replicas keep up while nine of ten pages come within this time, in milliseconds; when they
 /// do not, the load steps back: it is to be scaled for, not to bury the replicas there are.
 const KEEPS_UP_MS: f64 = 300.0;
+/// Under a tight CPU limit a page takes its time even when it is alone: then twice the time of the
+/// first, light step counts, up to this, in milliseconds.
+const SLOWEST_MS: f64 = 1000.0;
 
 /// The autoscaler of the front.
 ///
@@ -97,6 +100,7 @@ pub async fn climb(trial: &Trial, autoscaler: &Autoscaler) -> Result<u64, Stop> 
 /// Raises the load step by step as long as the replicas keep up; goes on until dropped.
 async fn raise(trial: &Trial, current: &RefCell<Option<Load>>) -> Result<Infallible, Stop> {
     let mut idx = 0usize;
+    let mut keeps_up_ms = None;
     loop {
         let lane = Lane::Page(ArrivalPlan::constant(RATES[idx]));
         let load = trial.start_load(vec![lane]).await?;
@@ -104,9 +108,11 @@ async fn raise(trial: &Trial, current: &RefCell<Option<Load>>) -> Result<Infalli
         tokio::time::sleep(STEP).await;
         let Some(load) = current.take() else { continue };
         let stats = Stats::of(&trial.stop_load(load).await);
+        let keeps_up_ms = *keeps_up_ms
+            .get_or_insert(KEEPS_UP_MS.max((2.0 * stats.latency_ms.p90).min(SLOWEST_MS)));
         idx = if stats.failed > 0 {
             idx.saturating_sub(N_BACK)
-        } else if stats.latency_ms.p90 > KEEPS_UP_MS {
+        } else if stats.latency_ms.p90 > keeps_up_ms {
             idx.saturating_sub(1)
         } else {
             (idx + 1).min(RATES.len() - 1)

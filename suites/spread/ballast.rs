@@ -5,16 +5,19 @@
 //! 3 x 50 from two soft taints against one; default spreading brings 100 to 120, and a preferred
 //! anti-affinity of any weight 200 more: so the replicas stay apart by policy only.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt as _};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::k8s;
 use crate::suite::{Held, Stop, Trial, workers};
 use crate::wait::{self, Scope};
 
-/// Share of a busy worker that ballast requests, in percent; the rest is room for the stack.
+/// Share of a busy worker that is requested once the ballast is there, in percent.
 const FILL_PERCENT: u64 = 85;
 /// Soft taints on a busy worker, and on the empty one.
 const N_TAINTS_BUSY: usize = 2;
@@ -37,12 +40,13 @@ pub async fn load_all_but_one(trial: &Trial) -> Result<Held, Stop> {
     let client = trial.client();
     let names = workers.iter().map(|node| node.name_any()).collect();
     trial.defer(take_back(client.clone(), names));
+    let taken = Taken::read(trial).await?;
     for (idx, node) in workers.iter().enumerate() {
         let n_taints = if idx == 0 { N_TAINTS_EMPTY } else { N_TAINTS_BUSY };
         taint(&client, node, n_taints).await?;
         if idx > 0 {
             let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
-            pods.create(&PostParams::default(), &ballast_pod(node)?).await?;
+            pods.create(&PostParams::default(), &ballast_pod(node, &taken)?).await?;
         }
     }
     let scope = Scope::labelled(Api::<Pod>::namespaced(client, NAMESPACE), LABEL);
@@ -51,12 +55,85 @@ pub async fn load_all_but_one(trial: &Trial) -> Result<Held, Stop> {
     Ok(format!("{n_busy} workers are busy"))
 }
 
-/// A pod that requests most of what the node has.
-fn ballast_pod(node: &Node) -> Result<Pod, Stop> {
-    let allocatable = node.status.as_ref().and_then(|status| status.allocatable.as_ref());
-    let quantity = |name: &str| allocatable.and_then(|resources| resources.get(name));
-    let cpu_milli = quantity("cpu").and_then(k8s::milli).unwrap_or(0) * FILL_PERCENT / 100;
-    let memory = quantity("memory").and_then(k8s::bytes).unwrap_or(0) / 100 * FILL_PERCENT;
+/// CPU in thousandths of a core, and memory in bytes.
+#[derive(Clone, Copy, Default)]
+struct Amount {
+    cpu_milli: u64,
+    memory: u64,
+}
+
+/// What is requested on each node already, and the room that is left at least: for a pod of the
+/// front and one of the database. With less, a small node would keep replicas apart by its size.
+struct Taken {
+    by_node: BTreeMap<String, Amount>,
+    room: Amount,
+}
+
+impl Taken {
+    async fn read(trial: &Trial) -> Result<Taken, Stop> {
+        let mut by_node: BTreeMap<String, Amount> = BTreeMap::new();
+        for pod in Scope::all(Api::<Pod>::all(trial.client())).list().await? {
+            let Some(spec) = &pod.spec else { continue };
+            let ended = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+            if matches!(ended, Some("Succeeded" | "Failed")) {
+                continue;
+            }
+            let taken = by_node.entry(spec.node_name.clone().unwrap_or_default()).or_default();
+            for container in &spec.containers {
+                let resources = container.resources.as_ref();
+                let requests = resources.and_then(|resources| resources.requests.as_ref());
+                taken.add(requests.map_or_else(Amount::default, Amount::of));
+            }
+        }
+        let mut room = Amount::default();
+        let target = trial.target();
+        for workload in std::iter::once(&target.front.workload).chain(&target.database) {
+            let manifest = trial.stack().manifest(&workload.reference());
+            let containers = manifest
+                .and_then(|manifest| manifest.value.pointer("/spec/template/spec/containers"))
+                .and_then(Value::as_array);
+            for container in containers.into_iter().flatten() {
+                let resources = container.pointer("/resources/requests").cloned();
+                let requests = resources.and_then(|value| serde_json::from_value(value).ok());
+                room.add(requests.as_ref().map_or_else(Amount::default, Amount::of));
+            }
+        }
+        Ok(Taken { by_node, room })
+    }
+
+    /// What ballast on `node` requests.
+    fn ballast(&self, node: &Node) -> Amount {
+        let status = node.status.as_ref().and_then(|status| status.allocatable.as_ref());
+        let all = status.map_or_else(Amount::default, Amount::of);
+        let taken = self.by_node.get(&node.name_any()).copied().unwrap_or_default();
+        let fill = |all: u64, taken: u64, room: u64| {
+            let share = all / 100 * FILL_PERCENT;
+            share.min(all.saturating_sub(room)).saturating_sub(taken)
+        };
+        Amount {
+            cpu_milli: fill(all.cpu_milli, taken.cpu_milli, self.room.cpu_milli),
+            memory: fill(all.memory, taken.memory, self.room.memory),
+        }
+    }
+}
+
+impl Amount {
+    fn of(resources: &BTreeMap<String, Quantity>) -> Amount {
+        Amount {
+            cpu_milli: resources.get("cpu").and_then(k8s::milli).unwrap_or(0),
+            memory: resources.get("memory").and_then(k8s::bytes).unwrap_or(0),
+        }
+    }
+
+    fn add(&mut self, other: Amount) {
+        self.cpu_milli += other.cpu_milli;
+        self.memory += other.memory;
+    }
+}
+
+/// A pod that requests most of what the node has left.
+fn ballast_pod(node: &Node, taken: &Taken) -> Result<Pod, Stop> {
+    let Amount { cpu_milli, memory } = taken.ballast(node);
     let name = node.name_any();
     let image = k8s::reported_image(std::slice::from_ref(node), IMAGE_NAME);
     serde_json::from_value(json!({

@@ -201,12 +201,15 @@ impl SharedCluster {
         let api: Api<HorizontalPodAutoscaler> =
             Api::namespaced(self.client.clone(), &workload.namespace);
         let now = api.get_opt(&autoscaler.name).await?;
-        let status = now.and_then(|autoscaler| autoscaler.status);
-        let (current, desired) =
-            status.map_or((0, 0), |status| (status.current_replicas, status.desired_replicas));
-        let replicas = current.max(desired);
-        let at_rest = replicas <= target.wish();
-        Ok((!at_rest).then(|| Difference::Scaled {
+        let desired = now.and_then(|now| now.status).map_or(0, |status| status.desired_replicas);
+        let manifest = self.request.stack.manifest(&workload.reference());
+        let scaled = match manifest {
+            Some(manifest) => self.read(manifest).await?,
+            None => None,
+        };
+        let has = scaled.and_then(|scaled| scaled.data.pointer("/spec/replicas")?.as_i64());
+        let replicas = desired.max(has.and_then(|has| i32::try_from(has).ok()).unwrap_or(0));
+        Ok((replicas > target.wish()).then(|| Difference::Scaled {
             workload: workload.reference(),
             replicas,
             window_s: autoscaler.window_s,

@@ -89,7 +89,7 @@ async fn list(
     let listed = match api.list(&ListParams::default()).await {
         Ok(listed) => listed.items,
         // Kinds that are being removed, that have no list, or that this user may not see.
-        Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404 | 405) => Vec::new(),
+        Err(kube::Error::Api(status)) if matches!(status.code, 403..=405) => Vec::new(),
         Err(error) => return Err(error),
     };
     let found = listed.into_iter().map(|object| Found {
