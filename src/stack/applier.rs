@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
+use kube::api::{
+    ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams,
+};
 use kube::discovery::{Scope, pinned_kind};
 use kube::{Api, Client};
 use serde_json::Value;
@@ -115,8 +117,12 @@ impl Applier {
         let name = text(object, "/metadata/name");
         let mut object = object.clone();
         name_protocols(&mut object);
-        let applied = api.patch(name, &params, &Patch::Apply(object)).await;
-        applied.map(|_| ()).map_err(|error| ApplyError { error, discovery: false })
+        let applied = if text(&object, "/apiVersion").starts_with(AGGREGATION) {
+            create_or_merge(&api, name, &object).await
+        } else {
+            api.patch(name, &params, &Patch::Apply(object)).await.map(|_| ())
+        };
+        applied.map_err(|error| ApplyError { error, discovery: false })
     }
 
     /// Where `object` is read and written. A namespaced object without a namespace lives in
@@ -151,6 +157,26 @@ impl Applier {
         let found = (resource, capabilities.scope == Scope::Namespaced);
         self.known.insert(key, found.clone());
         Ok(found)
+    }
+}
+
+/// Group of APIService; the aggregator of 1.20 breaks the connection on server-side apply.
+const AGGREGATION: &str = "apiregistration.k8s.io/";
+
+/// The older way to apply: creates `object`, or merges it into what is there.
+async fn create_or_merge(
+    api: &Api<DynamicObject>,
+    name: &str,
+    object: &Value,
+) -> Result<(), kube::Error> {
+    let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..Default::default() };
+    match api.patch(name, &params, &Patch::Merge(object)).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => {
+            let created = serde_json::from_value(object.clone()).map_err(kube::Error::SerdeError)?;
+            let params = PostParams { field_manager: params.field_manager, ..Default::default() };
+            api.create(&params, &created).await.map(|_| ())
+        }
+        merged => merged.map(|_| ()),
     }
 }
 

@@ -21,8 +21,9 @@ const KIND_LABEL: &str = "io.x-k8s.kind.cluster";
 pub const TEMPORARY_NAME: &str = "seatrial-";
 /// A question to an engine that works is answered within a second or two, busy or not.
 const ASK_LIMIT: Duration = secs(20);
-/// Removing the containers of a cluster stops some hundred processes.
-const REMOVE_LIMIT: Duration = secs(120);
+/// Removing the containers of a cluster stops some hundred processes, and the engine deletes their
+/// volumes, a hundred thousand files, one after the other.
+const REMOVE_LIMIT: Duration = secs(300);
 /// A cluster's containers that are older than its lease by more than this, which the clocks of two
 /// machines may differ by, were there before us.
 const CLOCK_SLACK_SECS: i64 = 300;
