@@ -29,11 +29,15 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Error> {
     let mut trials: Vec<ScenarioOutcome> = Vec::new();
     let running = Running::new(&settings, request, whisper())?;
     let ran = running.session.run(&settings.selection, &mut |outcome| {
-        if trials.last().is_some_and(|last| last.full_name() != outcome.full_name()) {
-            say(&text.scenario(&std::mem::take(&mut trials)));
-        }
         if !matches!(outcome.verdict, Verdict::Passed | Verdict::Ignored) {
             running.note_failure();
+        }
+        if settings.n_seeds == 1 {
+            say(&text.scenario(std::slice::from_ref(outcome)));
+            return;
+        }
+        if trials.last().is_some_and(|last| last.full_name() != outcome.full_name()) {
+            say(&text.scenario(&std::mem::take(&mut trials)));
         }
         trials.push(outcome.clone());
     });

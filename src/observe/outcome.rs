@@ -125,6 +125,11 @@ impl ScenarioOutcome {
     pub fn full_name(&self) -> String {
         format!("{}::{}", self.suite, self.scenario)
     }
+
+    /// Whether it ran on a simulated cluster.
+    pub fn is_simulated(&self) -> bool {
+        self.trace_hash.is_some()
+    }
 }
 
 /// A whole run.

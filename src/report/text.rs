@@ -29,13 +29,11 @@ impl Text {
         let worst = trials.iter().map(|t| t.verdict).max().unwrap_or(first.verdict);
         let virtual_ms: u64 = trials.iter().map(|t| t.virtual_ms).sum();
         let wall_ms: u64 = trials.iter().map(|t| t.wall_ms).sum();
-        let mut line = format!(
-            "  {:<12} {:<20} {:>9} virtual {:>9} wall",
-            worst.as_str(),
-            first.scenario,
-            duration_text(virtual_ms),
-            duration_text(wall_ms)
-        );
+        let mut line = format!("  {:<12} {:<20}", worst.as_str(), first.scenario);
+        if first.is_simulated() {
+            let _ = write!(line, " {:>9} virtual", duration_text(virtual_ms));
+        }
+        let _ = write!(line, " {:>9} wall", duration_text(wall_ms));
         if self.n_seeds > 1 {
             let n_same = trials.iter().filter(|t| t.verdict == worst).count();
             let _ = write!(line, "   {n_same} of {} seeds", trials.len());
@@ -68,12 +66,11 @@ impl Text {
             .collect();
         let _ = writeln!(
             text,
-            "{}: {} in {} ({} of cluster time{})",
+            "{}: {} in {}{}",
             run.verdict(),
             counts.join(", "),
             duration_text(run.wall_ms),
-            duration_text(run.virtual_ms()),
-            ratio(run)
+            cluster_time(run)
         );
         if let Some(folder) = folder {
             let _ = writeln!(text, "reports: {}", folder.display());
@@ -82,9 +79,13 @@ impl Text {
     }
 }
 
-fn ratio(run: &RunOutcome) -> String {
+/// The time that passed in the simulated clusters, next to the time it took.
+fn cluster_time(run: &RunOutcome) -> String {
+    if !run.scenarios.iter().any(ScenarioOutcome::is_simulated) {
+        return String::new();
+    }
     let ratio = run.virtual_ms() / run.wall_ms.max(1);
-    if run.engine == "sim" { format!(", {ratio} times real time") } else { String::new() }
+    format!(" ({} of cluster time, {ratio} times real time)", duration_text(run.virtual_ms()))
 }
 
 /// Message, causes, evidence and the command to see it again.
@@ -102,12 +103,11 @@ fn details(trial: &ScenarioOutcome) -> String {
         }
     }
     if trial.verdict != Verdict::Ignored {
-        let _ = writeln!(
-            text,
-            "      again: seatrial run --suite {} --seed {}",
-            trial.full_name(),
-            trial.seed
-        );
+        let seed = match trial.is_simulated() {
+            true => format!(" --seed {}", trial.seed),
+            false => String::new(),
+        };
+        let _ = writeln!(text, "      again: seatrial run --suite {}{seed}", trial.full_name());
     }
     text
 }

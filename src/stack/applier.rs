@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kube::api::{
-    ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams,
-};
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
 use kube::discovery::{Scope, pinned_kind};
 use kube::{Api, Client};
 use serde_json::Value;
@@ -172,7 +170,8 @@ async fn create_or_merge(
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..Default::default() };
     match api.patch(name, &params, &Patch::Merge(object)).await {
         Err(kube::Error::Api(status)) if status.code == 404 => {
-            let created = serde_json::from_value(object.clone()).map_err(kube::Error::SerdeError)?;
+            let created =
+                serde_json::from_value(object.clone()).map_err(kube::Error::SerdeError)?;
             let params = PostParams { field_manager: params.field_manager, ..Default::default() };
             api.create(&params, &created).await.map(|_| ())
         }

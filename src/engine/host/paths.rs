@@ -80,9 +80,14 @@ impl Paths {
         self.state.join("leases")
     }
 
+    /// A folder for each cluster.
+    pub fn clusters(&self) -> PathBuf {
+        self.state.join("clusters")
+    }
+
     /// Files of the cluster `name`: its kubeconfig and the like.
     pub fn cluster(&self, name: &str) -> PathBuf {
-        self.state.join("clusters").join(name)
+        self.clusters().join(name)
     }
 
     /// Files behind loop devices.

@@ -112,7 +112,7 @@ impl Machine {
     fn assert_nothing_left(&self) {
         assert_eq!(self.running(), Vec::<String>::new());
         assert_eq!(self.lease.things(), []);
-        let left: Vec<_> = fs::read_dir(&self.paths.clusters).into_iter().flatten().collect();
+        let left: Vec<_> = fs::read_dir(self.paths.clusters()).into_iter().flatten().collect();
         assert!(left.is_empty(), "{left:?}");
     }
 }
@@ -165,11 +165,11 @@ async fn a_cluster_is_deleted_with_what_kind_forgets() {
     let mut machine = Machine::with_faults(&[("forgets", "")]).await;
     let cluster = machine.raised().await;
     assert_eq!(machine.running().len(), 4);
-    delete(&machine.containers, &cluster.name, &mut machine.lease, &machine.paths)
+    delete(&machine.containers, &cluster.name, &machine.lease, &machine.paths)
         .await
         .expect("deleted");
     machine.assert_nothing_left();
-    delete(&machine.containers, &cluster.name, &mut machine.lease, &machine.paths)
+    delete(&machine.containers, &cluster.name, &machine.lease, &machine.paths)
         .await
         .expect("deleting what is gone is no error");
 }
@@ -184,7 +184,7 @@ async fn a_teardown_that_fails_says_what_is_left_and_keeps_the_lease() {
     let error = teardown::delete_all(
         &machine.containers,
         &cluster.name,
-        &mut machine.lease,
+        &machine.lease,
         &machine.paths,
         patience,
     )
@@ -363,7 +363,7 @@ async fn a_kept_cluster_is_found_by_its_key_if_all_its_nodes_run() {
     assert_eq!(find(&key, &machine.containers, &machine.paths).await.expect("asked"), Kept::None);
     let cluster = machine.raised().await;
     cluster.write().expect("written");
-    let mut lease = Lease::take(&machine.paths.leases(), &lease_id(&key), "reuse").expect("taken");
+    let lease = Lease::take(&machine.paths.leases(), &lease_id(&key), "reuse").expect("taken");
     lease.will_make(teardown::thing(&machine.containers, &cluster.name)).expect("written");
     let found = find(&key, &machine.containers, &machine.paths).await.expect("asked");
     assert!(matches!(found, Kept::Broken { .. }), "not kept: {found:?}");
@@ -396,7 +396,7 @@ async fn a_dry_run_shows_every_command_in_order() {
     };
     let containers = Containers::detect(&programs, &hints).await.expect("answered");
     let paths = Paths::below(&folder.path().join("state"));
-    let mut lease = Lease::take(&paths.leases(), "dry", "dry run").expect("a lease");
+    let lease = Lease::take(&paths.leases(), "dry", "dry run").expect("a lease");
     let spec = KindSpec {
         name: Some("st-dry".into()),
         images: Some(archives),
@@ -412,7 +412,7 @@ async fn a_dry_run_shows_every_command_in_order() {
     attach_registries(&cluster, &pulled, &containers, &paths).await.expect("nothing is run");
     delete(&containers, &cluster.name, &lease, &paths).await.expect("nothing is run");
     assert_eq!(lease.things(), []);
-    assert!(!paths.clusters.exists() && !paths.locks().exists(), "a dry run writes nothing");
+    assert!(!paths.clusters().exists() && !paths.locks().exists(), "a dry run writes nothing");
     let root = folder.path().display().to_string();
     let text = programs.written_down().join("\n").replace(&root, "") + "\n";
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/kind-dry-run.txt");

@@ -113,6 +113,8 @@ fn given() -> Given {
         front_door: FrontDoor { http: target.clone(), https: target },
         capabilities: vec![Capability::NodeChanges],
         nodes: None,
+        containers: None,
+        logs: None,
     }
 }
 

@@ -55,7 +55,8 @@ pub(super) async fn make(
     };
     let heartbeat = lease.heartbeat();
     let has_ceph = loaded.iter().any(|each| each.addon == AddOn::RookCeph);
-    let raised = raise(wanted, spec, kept, stack, loaded, &containers, workshop, &lease);
+    let site = Site { wanted, stack, workshop, containers: &containers, lease: &lease };
+    let raised = site.raise(spec, kept, loaded);
     let (engine, cluster, nodes) = or_nothing(workshop, &lease, raised).await?;
     let made = Made { cluster, nodes, has_ceph, reuse: reserved.map(|reserved| reserved.lock) };
     Ok(Provisioned {
@@ -106,40 +107,46 @@ impl Reserved {
     }
 }
 
-/// Brings up cluster and add-ons; what is made is in `lease` before it is.
-async fn raise(
-    wanted: &Wanted,
-    spec: KindSpec,
-    kept: Option<KindCluster>,
-    stack: &Stack,
-    loaded: Vec<Loaded>,
-    containers: &Containers,
-    workshop: &Workshop,
-    lease: &Lease,
-) -> Result<(RealCluster, KindCluster, Arc<KindNodes>), Error> {
-    let mut setup = setup(stack);
-    setup.labels = BTreeMap::from([(LEASE_LABEL.to_owned(), lease.id().to_owned())]);
-    let is_new = kept.is_none();
-    if is_new && addons::wants_devices(&loaded) {
-        setup.devices = attach_disks(&spec, workshop, lease).await?;
-    }
-    let plan = Plan { addons: loaded, setup, probe: None };
-    let cluster = match kept {
-        Some(cluster) => cluster,
-        None => {
-            let mut spec = spec;
-            spec.wanted_images.extend(addons::images_of(&plan)?);
-            kind::create(&spec, containers, lease, &workshop.paths).await?
+/// Where a cluster is brought up, and for what.
+struct Site<'a> {
+    wanted: &'a Wanted,
+    stack: &'a Stack,
+    workshop: &'a Workshop,
+    containers: &'a Containers,
+    lease: &'a Lease,
+}
+
+impl Site<'_> {
+    /// Brings up cluster and add-ons; what is made is in the lease before it is.
+    async fn raise(
+        &self,
+        mut spec: KindSpec,
+        kept: Option<KindCluster>,
+        loaded: Vec<Loaded>,
+    ) -> Result<(RealCluster, KindCluster, Arc<KindNodes>), Error> {
+        let mut setup = setup(self.stack);
+        setup.labels = BTreeMap::from([(LEASE_LABEL.to_owned(), self.lease.id().to_owned())]);
+        let is_new = kept.is_none();
+        if is_new && addons::wants_devices(&loaded) {
+            setup.devices = attach_disks(&spec, self.workshop, self.lease).await?;
         }
-    };
-    let nodes = Arc::new(KindNodes::new(containers.clone(), &cluster));
-    let engine = connect(&cluster, &nodes).await?;
-    check_version(&engine, wanted.kubernetes)?;
-    if is_new {
-        let probe = Some(probe(engine_door(&cluster).http));
-        addons::install(&engine.client(), &Plan { probe, ..plan }).await?;
+        let plan = Plan { addons: loaded, setup, probe: None };
+        let cluster = match kept {
+            Some(cluster) => cluster,
+            None => {
+                spec.wanted_images.extend(addons::images_of(&plan)?);
+                kind::create(&spec, self.containers, self.lease, &self.workshop.paths).await?
+            }
+        };
+        let nodes = Arc::new(KindNodes::new(self.containers.clone(), &cluster));
+        let engine = connect(&cluster, &nodes).await?;
+        check_version(&engine, self.wanted.kubernetes)?;
+        if is_new {
+            let probe = Some(probe(engine_door(&cluster).http));
+            addons::install(&engine.client(), &Plan { probe, ..plan }).await?;
+        }
+        Ok((engine, cluster, nodes))
     }
-    Ok((engine, cluster, nodes))
 }
 
 /// The commands of a run, with nothing run.
