@@ -85,9 +85,10 @@ impl Call {
 
     /// As a shell would be given it.
     pub fn command_line(&self) -> String {
-        let env = self.env.iter().map(|(name, value)| {
-            format!("{name}={}", quoted(&value.to_string_lossy()))
-        });
+        let env = self
+            .env
+            .iter()
+            .map(|(name, value)| format!("{name}={}", quoted(&value.to_string_lossy())));
         let words = std::iter::once(self.program.clone())
             .chain(self.args.iter().map(|arg| quoted(&arg.to_string_lossy())));
         let mut line = env.chain(words).collect::<Vec<_>>().join(" ");
@@ -148,8 +149,12 @@ impl fmt::Display for ProgramError {
         let program = self.command.split(' ').find(|word| !word.contains('=')).unwrap_or_default();
         match &self.trouble {
             Trouble::NotFound => write!(f, "`{program}` is not installed or not on PATH")?,
-            Trouble::NotStarted(why) => write!(f, "`{}` could not be started: {why}", self.command)?,
-            Trouble::Exit(Some(code)) => write!(f, "`{}` ended with exit code {code}", self.command)?,
+            Trouble::NotStarted(why) => {
+                write!(f, "`{}` could not be started: {why}", self.command)?
+            }
+            Trouble::Exit(Some(code)) => {
+                write!(f, "`{}` ended with exit code {code}", self.command)?
+            }
             Trouble::Exit(None) => write!(f, "`{}` was ended by a signal", self.command)?,
             Trouble::TimedOut(limit) => {
                 write!(f, "`{}` took longer than {} s", self.command, limit.as_secs())?;
@@ -314,7 +319,10 @@ mod tests {
         let mark = folder.path().join("mark");
         let script = format!("(sleep 2; touch {}) & wait", mark.display());
         let error = Programs::real().run(&shell(&script).limit(crate::base::millis(200))).await;
-        assert_eq!(error.expect_err("too long").trouble, Trouble::TimedOut(crate::base::millis(200)));
+        assert_eq!(
+            error.expect_err("too long").trouble,
+            Trouble::TimedOut(crate::base::millis(200))
+        );
         tokio::time::sleep(crate::base::millis(2_500)).await;
         assert!(!mark.exists(), "the grandchild went on");
     }
