@@ -1,5 +1,6 @@
 //! A manifest as the API server would take it: decoded, defaulted, validated.
 
+use k8s_openapi::Resource;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -92,11 +93,15 @@ pub fn manifest(
     Ok(errors)
 }
 
-fn run<T: DeserializeOwned>(
-    value: Value,
+fn run<T: DeserializeOwned + Resource>(
+    mut value: Value,
     default: impl FnOnce(&mut T),
     check: impl FnOnce(&T),
 ) -> Result<(), String> {
+    // The type takes its own version only; an older one of the same shape comes here as well.
+    if let Some(version) = value.get_mut("apiVersion") {
+        *version = T::API_VERSION.into();
+    }
     let mut object: T = serde_json::from_value(value).map_err(|error| error.to_string())?;
     default(&mut object);
     check(&object);
