@@ -1,5 +1,5 @@
-//! The reference stack on old minors, written in the versions they serve: all scenarios pass there as
-//! well.
+//! The reference stack on old minors, written in the versions they serve: it passes there as well, but
+//! for what those minors do otherwise.
 
 mod support;
 
@@ -33,12 +33,16 @@ fn rewritten(profile: Profile) -> tempfile::TempDir {
     folder
 }
 
+/// On 1.20 preferred anti-affinity weighs no more than the busy workers' soft taints, and the system's
+/// spreading scores no node without a zone (semantics 4.4): the emptiest node takes all replicas.
+const OUTWEIGHED: &[&str] = &["spread::busy_cluster"];
+
 #[rstest]
-#[case("1.20")]
-#[case("1.22")]
-#[case("1.25")]
-#[case("1.30")]
-fn the_reference_stack_passes_on_old_minors(#[case] minor: &str) {
+#[case("1.20", OUTWEIGHED)]
+#[case("1.22", &[])]
+#[case("1.25", &[])]
+#[case("1.30", &[])]
+fn the_reference_stack_passes_on_old_minors(#[case] minor: &str, #[case] fails: &[&str]) {
     let profile: Profile = minor.parse().expect("a minor");
     let folder = rewritten(profile);
     let stack = Stack::load(folder.path(), &profile).unwrap_or_else(|error| panic!("{error}"));
@@ -46,8 +50,12 @@ fn the_reference_stack_passes_on_old_minors(#[case] minor: &str) {
     let mut request = support::request(&support::reference(), &[], 1, n_seeds);
     (request.profile, request.stack) = (profile, Arc::new(stack));
     let run = suite::run(&request, &mut |_| {}).unwrap_or_else(|error| panic!("{error}"));
+    let wanted = |name: &str| match fails.contains(&name) {
+        true => Verdict::Failed,
+        false => Verdict::Passed,
+    };
     let others: Vec<String> = (run.scenarios.iter())
-        .filter(|outcome| outcome.verdict != Verdict::Passed)
+        .filter(|outcome| outcome.verdict != wanted(&outcome.full_name()))
         .map(|o| format!("{} seed {}: {} {}", o.full_name(), o.seed, o.verdict, o.message))
         .collect();
     assert!(others.is_empty(), "{}", others.join("\n"));
