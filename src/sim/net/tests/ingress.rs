@@ -180,8 +180,8 @@ fn a_lost_peer_costs_a_connect_timeout_and_then_the_next_serves() {
 fn a_program_that_does_not_answer_is_504_after_the_read_timeout_of_each_try() {
     let annotations = json!({"nginx.ingress.kubernetes.io/proxy-read-timeout": "2"});
     let (mut rig, _) = rig_of(2, "test/server:1", ingress(annotations, json!([])));
-    // A GET is tried at each peer, a POST that was sent is not repeated.
-    for (method, waits) in [(http::Method::GET, 4), (http::Method::POST, 2)] {
+    // A GET is tried three times (proxy-next-upstream-tries), a POST that was sent is not repeated.
+    for (method, waits) in [(http::Method::GET, 6), (http::Method::POST, 2)] {
         let mut call = rig.call_to(0, 80, "/hangs");
         *call.request.method_mut() = method.clone();
         let before = rig.now;
@@ -197,7 +197,7 @@ fn a_client_that_gives_up_first_sees_no_504() {
     let (mut rig, _) = rig_of(1, "test/server:1", ingress(json!({}), json!([])));
     let call = rig.call_to(0, 80, "/hangs");
     let before = rig.now;
-    assert_eq!(status(&rig.send(call)), Err(CallFailure::Timeout));
+    assert_eq!(status(&rig.send(call)), Err(CallFailure::ResponseTimeout));
     assert!(rig.now.since(before) < secs(60), "the controller's own limit");
 }
 
@@ -205,7 +205,7 @@ fn a_client_that_gives_up_first_sees_no_504() {
 fn a_listed_status_is_tried_elsewhere_and_the_last_one_goes_to_the_client() {
     let listed = json!({"nginx.ingress.kubernetes.io/proxy-next-upstream": "error http_500"});
     for (annotations, method, n_tries) in [
-        (listed.clone(), http::Method::GET, 2),
+        (listed.clone(), http::Method::GET, 3),
         (listed, http::Method::POST, 1),
         (json!({}), http::Method::GET, 1),
     ] {
