@@ -26,7 +26,7 @@ build: ## Build the optimised program into target/release
 
 .PHONY: bench
 bench: ## Measure: six suites at one seed, 100 seeds, 1,000 nodes
-	$(CARGO) bench
+	$(CARGO) bench --bench suites --bench sim_scale
 
 ##@ Before a commit
 
