@@ -14,7 +14,7 @@ e2e: ## Prove the reference stack: six suites on ENGINE (default sim)
 
 .PHONY: test
 test: ## Run every test that needs no cluster
-	$(CARGO) test
+	SEATRIAL_ENGINE=sim $(CARGO) test
 
 .PHONY: conformance
 conformance: ## Judge ENGINE (default sim) by the behaviours of Kubernetes that the model claims
