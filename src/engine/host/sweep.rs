@@ -166,21 +166,37 @@ pub async fn give_back(
     let file = lease.file();
     let mut remover = Remover { paths, programs, objects, silent: BTreeMap::new() };
     let whose = format!("this {}", file.purpose);
+    let strike_out = |thing: &Thing| {
+        // A full disk changes nothing about what is gone; `Lease::release` tells of the rest.
+        let _ = lease.is_gone(thing);
+        None
+    };
+    let swept = remove_all(&mut remover, &file, whose, strike_out).await;
+    Swept { leases: vec![swept], busy: false, remarks: Vec::new() }
+}
+
+/// Removes all things of `file`, the newest first. `strike_out` writes down that one is gone, or says
+/// why it could not.
+async fn remove_all(
+    remover: &mut Remover<'_>,
+    file: &LeaseFile,
+    whose: String,
+    mut strike_out: impl FnMut(&Thing) -> Option<String>,
+) -> SweptLease {
     let mut swept = SweptLease { whose, removed: Vec::new(), left: Vec::new(), trouble: None };
     end_programs(&file.id).await;
-    for thing in file.things.clone().into_iter().rev() {
-        match remover.remove(&file, &thing).await {
+    for thing in file.things.iter().rev() {
+        match remover.remove(file, thing).await {
             Outcome::Left(why) => {
-                swept.left.push((thing, why));
+                swept.left.push((thing.clone(), why));
                 continue;
             }
             Outcome::Removed => swept.removed.push(thing.clone()),
             Outcome::WasGone => {}
         }
-        // A full disk changes nothing about what is gone; `Lease::release` tells of the rest.
-        let _ = lease.is_gone(&thing);
+        swept.trouble = strike_out(thing).or(swept.trouble);
     }
-    Swept { leases: vec![swept], busy: false, remarks: Vec::new() }
+    swept
 }
 
 enum Decision {
@@ -221,33 +237,19 @@ fn not_understood(path: &Path, why: &str) -> Option<String> {
 
 async fn sweep_one(remover: &mut Remover<'_>, path: &Path) -> Option<SweptLease> {
     // Read again under the lock: it may have ended meanwhile.
-    let Some(Ok(mut file)) = read(path) else { return None };
-    let mut swept = SweptLease {
-        whose: match file.kept {
-            true => format!("`{}`, kept until now", file.purpose),
-            false => format!("a {} that died ({})", file.purpose, file.owner.process),
-        },
-        removed: Vec::new(),
-        left: Vec::new(),
-        trouble: None,
+    let Some(Ok(file)) = read(path) else { return None };
+    let whose = match file.kept {
+        true => format!("`{}`, kept until now", file.purpose),
+        false => format!("a {} that died ({})", file.purpose, file.owner.process),
     };
-    end_programs(&file.id).await;
-    for thing in file.things.clone().into_iter().rev() {
-        match remover.remove(&file, &thing).await {
-            Outcome::Left(why) => {
-                swept.left.push((thing, why));
-                continue;
-            }
-            Outcome::Removed => swept.removed.push(thing.clone()),
-            Outcome::WasGone => {}
-        }
-        file.things.retain(|known| *known != thing);
-        if let Err(error) = write_over(path, &file) {
-            // A full disk: what was struck out is looked for once more next time.
-            swept.trouble = Some(one_line(&error));
-        }
-    }
-    if file.things.is_empty() {
+    let mut left = file.clone();
+    let strike_out = |thing: &Thing| {
+        left.things.retain(|known| known != thing);
+        // A full disk: what was struck out is looked for once more next time.
+        write_over(path, &left).err().map(|error| one_line(&error))
+    };
+    let mut swept = remove_all(remover, &file, whose, strike_out).await;
+    if left.things.is_empty() {
         swept.trouble = fs::remove_file(path).err().map(|error| one_line(&error));
     }
     Some(swept)
