@@ -23,9 +23,11 @@ const N_BACK: usize = 3;
 /// The replicas keep up while nine of ten pages come within this time, in milliseconds; when they
 /// do not, the load steps back: it is to be scaled for, not to bury the replicas there are.
 const KEEPS_UP_MS: f64 = 300.0;
-/// Under a tight CPU limit a page takes its time even when it is alone: then twice the time of the
-/// first, light step counts, up to this, in milliseconds.
-const SLOWEST_MS: f64 = 1000.0;
+/// Under a tight CPU limit, or on a machine with few cores, a page takes its time even when it is
+/// alone: then this many times that of the first, light step counts.
+const SLOWER: f64 = 4.0;
+/// And no more than this, in milliseconds: users have gone by then.
+const SLOWEST_MS: f64 = 3000.0;
 
 /// The autoscaler of the front.
 ///
@@ -109,7 +111,7 @@ async fn raise(trial: &Trial, current: &RefCell<Option<Load>>) -> Result<Infalli
         let Some(load) = current.take() else { continue };
         let stats = Stats::of(&trial.stop_load(load).await);
         let keeps_up_ms = *keeps_up_ms
-            .get_or_insert(KEEPS_UP_MS.max((2.0 * stats.latency_ms.p90).min(SLOWEST_MS)));
+            .get_or_insert(KEEPS_UP_MS.max((SLOWER * stats.latency_ms.p90).min(SLOWEST_MS)));
         idx = if stats.failed > 0 {
             idx.saturating_sub(N_BACK)
         } else if stats.latency_ms.p90 > keeps_up_ms {
