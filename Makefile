@@ -14,7 +14,7 @@ e2e: ## Prove the reference stack: six suites on ENGINE (default sim)
 
 .PHONY: test
 test: ## Run every test that needs no cluster
-	$(CARGO) test
+	SEATRIAL_ENGINE=sim $(CARGO) test
 
 .PHONY: conformance
 conformance: ## Judge ENGINE (default sim) by the behaviours of Kubernetes that the model claims
@@ -26,7 +26,7 @@ build: ## Build the optimised program into target/release
 
 .PHONY: bench
 bench: ## Measure: six suites at one seed, 100 seeds, 1,000 nodes
-	$(CARGO) bench
+	$(CARGO) bench --bench suites --bench sim_scale
 
 ##@ Before a commit
 

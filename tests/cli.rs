@@ -6,12 +6,21 @@ use std::process::Output;
 use assert_cmd::Command;
 use rstest::rstest;
 
-fn seatrial(arguments: &[&str]) -> Output {
+/// A machine without container engine, settings or leases, whatever this one has.
+fn machine() -> Command {
     let mut command = Command::cargo_bin("seatrial").expect("the program is built");
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("SEATRIAL_")) {
         command.env_remove(name);
     }
-    command.current_dir(env!("CARGO_MANIFEST_DIR")).args(arguments).output().expect("it starts")
+    let empty = Path::new(env!("CARGO_TARGET_TMPDIR")).join("empty");
+    command.env("PATH", &empty).env("KUBECONFIG", empty.join("kubeconfig"));
+    command.env("XDG_STATE_HOME", empty.join("state")).env("XDG_CACHE_HOME", empty.join("cache"));
+    command.current_dir(env!("CARGO_MANIFEST_DIR"));
+    command
+}
+
+fn seatrial(arguments: &[&str]) -> Output {
+    machine().args(arguments).output().expect("it starts")
 }
 
 fn stdout(output: &Output) -> String {
@@ -35,6 +44,7 @@ fn assert_golden(name: &str, text: &str) {
 #[rstest]
 #[case("help.txt", &["--help"])]
 #[case("help-run.txt", &["run", "--help"])]
+#[case("help-up.txt", &["up", "--help"])]
 #[case("list.txt", &["list"])]
 fn help_is_as_reviewed(#[case] golden: &str, #[case] arguments: &[&str]) {
     let output = seatrial(arguments);
@@ -53,8 +63,13 @@ fn help_is_as_reviewed(#[case] golden: &str, #[case] arguments: &[&str]) {
 #[case::no_config(&["run", "--config", "nowhere.toml"], 2, "nowhere.toml")]
 #[case::unknown_suite(&["run", "--suite", "rolout"], 4, "rollout")]
 #[case::unknown_scenario(&["run", "--suite", "spread::busy"], 4, "spread::busy_cluster")]
-#[case::kind(&["run", "--engine", "kind"], 3, "not part of this version")]
-#[case::kubeconfig(&["run", "--engine", "kubeconfig", "--context", "x"], 3, "not part of this version")]
+#[case::kind(&["run", "--engine", "kind"], 3, "docker")]
+#[case::up(&["up"], 3, "docker")]
+#[case::no_context(&["run", "--engine", "kubeconfig"], 2, "--context NAME")]
+#[case::no_kubeconfig(&["run", "--engine", "kubeconfig", "--context", "x"], 3, "KUBECONFIG")]
+#[case::no_workers(&["run", "--engine", "kind", "--workers", "0"], 2, "--workers must be")]
+#[case::no_images(&["run", "--engine", "kind", "--images", "nowhere"], 2, "--images: nowhere")]
+#[case::no_cluster(&["down", "st-none"], 2, "no cluster `st-none`")]
 #[case::report_is_a_file(&["run", "--suite", "https::redirect", "--report", "Cargo.toml/x"], 3, "--report")]
 fn a_mistake_gets_its_exit_code_and_a_hint(
     #[case] arguments: &[&str],
@@ -114,8 +129,8 @@ fn settings_come_from_flag_before_environment_before_file() {
         .expect("it is writable");
     let config = config.to_str().expect("it is UTF-8");
     let report = folder.path().join("report");
-    let mut command = Command::cargo_bin("seatrial").expect("the program is built");
-    command.current_dir(env!("CARGO_MANIFEST_DIR")).env("SEATRIAL_SEED", "6");
+    let mut command = machine();
+    command.env("SEATRIAL_SEED", "6");
     command.env("SEATRIAL_KUBERNETES", "1.31").args(["run", "--config", config]);
     command.args(["--kubernetes", "1.32", "--report"]).arg(&report);
     let output = command.output().expect("it starts");

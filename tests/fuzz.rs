@@ -1,25 +1,31 @@
 //! Fuzzing: random and mutated input to the manifest loader and to the API verbs ends in an answer,
-//! never in a panic. `SEATRIAL_FUZZ_CASES` sets how many cases each test runs.
+//! never in a panic. `SEATRIAL_FUZZ_CASES` sets how many executions each of the four tests makes: a
+//! loaded text or a sent request is one. Build with `--release` to make millions.
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::Config;
-use seatrial::base::SimTime;
+use seatrial::base::{millis, secs};
 use seatrial::k8s::Profile;
 use seatrial::sim::api::rest::Served;
 use seatrial::sim::{ClusterSpec, World};
 use seatrial::stack::Stack;
 use serde_json::{Value, json};
 
-/// Cases of each test unless the environment says otherwise.
-const CASES_DEFAULT: u32 = 2_000;
+/// Executions of each test unless the environment says otherwise.
+const EXECUTIONS_DEFAULT: u32 = 2_000;
+/// Requests to one cluster: booting it costs as much as some hundred of them.
+const REQUESTS: std::ops::Range<usize> = 1..256;
 /// Virtual time after the requests of a case, so that controllers meet what was written.
-const SETTLE: SimTime = SimTime::from_micros(3_000_000);
+const SETTLE: Duration = secs(3);
 
-fn config() -> Config {
-    let cases = std::env::var("SEATRIAL_FUZZ_CASES").ok().and_then(|text| text.parse().ok());
-    let cases = cases.unwrap_or(CASES_DEFAULT);
+/// A configuration of cases that make `mean` executions each.
+fn config(mean: u32) -> Config {
+    let wanted = std::env::var("SEATRIAL_FUZZ_CASES").ok().and_then(|text| text.parse().ok());
+    let cases = wanted.unwrap_or(EXECUTIONS_DEFAULT).div_ceil(mean);
     Config { cases, failure_persistence: None, ..Config::default() }
 }
 
@@ -148,8 +154,16 @@ fn replace(value: &mut Value, choose: prop::sample::Index, with: Value) {
     put(value, &mut left, &with);
 }
 
-/// The objects of the seeds, as the loader reads them.
-fn objects() -> Vec<(String, String, String, Value)> {
+/// An object of the reference stack and where the API serves it.
+#[derive(Clone, Debug)]
+struct Target {
+    collection: String,
+    item: String,
+    value: Value,
+}
+
+/// The objects of the reference stack, as the loader reads them.
+fn targets() -> Vec<Target> {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests/wordpress");
     let stack = Stack::load(&path, &Profile::NEWEST).expect("the reference stack");
     let plural = |kind: &str| match kind {
@@ -172,7 +186,7 @@ fn objects() -> Vec<(String, String, String, Value)> {
             value["metadata"]["namespace"] = json!("default");
         }
         let item = format!("{collection}/{}", each.object_ref.name);
-        (each.object_ref.kind.clone(), collection, item, value)
+        Target { collection, item, value }
     });
     parts.collect()
 }
@@ -194,7 +208,8 @@ fn send(world: &mut World, method: &str, uri: &str, content_type: &str, body: &V
     }
 }
 
-const SUBRESOURCES: &[&str] = &["", "/status", "/scale", "/eviction", "/binding", "/log", "/nope"];
+const SUBRESOURCES: &[&str] =
+    &["", "/status", "/scale", "/eviction", "/binding", "/log", "/finalize", "/nope"];
 const QUERIES: &[&str] = &[
     "",
     "?dryRun=All",
@@ -208,6 +223,9 @@ const QUERIES: &[&str] = &[
     "?propagationPolicy=Foreground",
     "?fieldValidation=Strict",
 ];
+const METHODS: &[&str] = &["GET", "POST", "PUT", "PATCH", "DELETE"];
+/// Milliseconds between two requests: mostly none.
+const PAUSES: &[u64] = &[0, 0, 0, 0, 0, 0, 1, 20, 300];
 const TYPES: &[&str] = &[
     "application/json",
     "application/json-patch+json",
@@ -218,8 +236,51 @@ const TYPES: &[&str] = &[
     "",
 ];
 
+/// One request, and how long the cluster runs before it.
+#[derive(Clone, Debug)]
+struct Request {
+    target: prop::sample::Index,
+    method: &'static str,
+    on_item: bool,
+    subresource: &'static str,
+    query: &'static str,
+    content_type: &'static str,
+    changes: Vec<(prop::sample::Index, Value)>,
+    pause: Duration,
+}
+
+fn request() -> impl Strategy<Value = Request> {
+    let place = (any::<prop::sample::Index>(), any::<bool>(), select(SUBRESOURCES));
+    let form = (select(METHODS), select(QUERIES), select(TYPES), select(PAUSES));
+    let changes = prop::collection::vec((any::<prop::sample::Index>(), odd_value()), 0..3);
+    (place, form, changes).prop_map(|(place, form, changes)| {
+        let (target, on_item, subresource) = place;
+        let (method, query, content_type, pause) = form;
+        let pause = millis(pause);
+        Request { target, method, on_item, subresource, query, content_type, changes, pause }
+    })
+}
+
+impl Request {
+    fn send(&self, world: &mut World, targets: &[Target]) -> u16 {
+        let target = self.target.get(targets);
+        let mut body = target.value.clone();
+        for (at, with) in &self.changes {
+            replace(&mut body, *at, with.clone());
+        }
+        let path = match self.on_item {
+            true => format!("{}{}{}", target.item, self.subresource, self.query),
+            false => format!("{}{}", target.collection, self.query),
+        };
+        if !self.pause.is_zero() {
+            world.run_until(world.now() + self.pause);
+        }
+        send(world, self.method, &path, self.content_type, &body)
+    }
+}
+
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(config(1))]
 
     #[test]
     fn the_loader_survives_mutated_manifests(
@@ -246,48 +307,38 @@ proptest! {
         pick in any::<prop::sample::Index>(),
         changes in prop::collection::vec((any::<prop::sample::Index>(), odd_value()), 1..4),
     ) {
-        let objects = OBJECTS.with(Clone::clone);
-        let mut value = pick.get(&objects).3.clone();
+        let mut value = TARGETS.with(|targets| pick.get(targets).value.clone());
         for (at, with) in changes {
             replace(&mut value, at, with);
         }
         let _ = Stack::load_text("odd.json", &value.to_string(), &Profile::NEWEST);
     }
+}
+
+proptest! {
+    #![proptest_config(config(REQUESTS.end as u32 / 2))]
 
     #[test]
     fn the_api_survives_odd_requests(
-        pick in any::<prop::sample::Index>(),
-        requests in prop::collection::vec(
-            (
-                select(vec!["GET", "POST", "PUT", "PATCH", "DELETE"]),
-                any::<bool>(),
-                select(SUBRESOURCES),
-                select(QUERIES),
-                select(TYPES),
-                prop::collection::vec((any::<prop::sample::Index>(), odd_value()), 0..3),
-            ),
-            1..6,
-        ),
+        first in any::<prop::sample::Index>(),
+        requests in prop::collection::vec(request(), REQUESTS),
+        profile in select(vec!["1.20", "1.25", "1.37", "1.37"]),
     ) {
-        let objects = OBJECTS.with(Clone::clone);
-        let (_, collection, item, value) = pick.get(&objects).clone();
-        let mut world = World::new(&ClusterSpec::new(Profile::NEWEST, 1), 1);
-        let created = send(&mut world, "POST", &collection, "application/json", &value);
-        prop_assert_eq!(created, 201, "{}", collection);
-        for (method, on_item, subresource, query, content_type, changes) in requests {
-            let mut body = value.clone();
-            for (at, with) in changes {
-                replace(&mut body, at, with);
+        let profile: Profile = profile.parse().expect("a minor");
+        let mut world = World::new(&ClusterSpec::new(profile, 1), 1);
+        TARGETS.with(|targets| {
+            let Target { collection, value, .. } = first.get(targets);
+            send(&mut world, "POST", collection, "application/json", value);
+            for request in &requests {
+                let code = request.send(&mut world, targets);
+                prop_assert!(code == 0 || (200..600).contains(&code), "{code} {request:?}");
             }
-            let path = if on_item { format!("{item}{subresource}") } else { collection.clone() };
-            let code = send(&mut world, method, &format!("{path}{query}"), content_type, &body);
-            prop_assert!(code == 0 || (200..600).contains(&code));
-        }
-        let until = SimTime::from_micros(world.now().as_micros() + SETTLE.as_micros());
-        world.run_until(until);
+            Ok(())
+        })?;
+        world.run_until(world.now() + SETTLE);
     }
 }
 
 thread_local! {
-    static OBJECTS: Vec<(String, String, String, Value)> = objects();
+    static TARGETS: Vec<Target> = targets();
 }

@@ -11,6 +11,7 @@ use crate::wait::doing;
 
 use super::cluster::KindCluster;
 use super::container::Containers;
+use super::defects::restart_controller_manager;
 use super::error::{KindError, explained};
 use super::images::{ImagePlan, plan};
 use super::load::load;
@@ -55,7 +56,7 @@ pub async fn create(
         lease.will_make(teardown::thing(containers, &cluster.name))?;
     }
     let made = match make(cluster.clone(), &topology, &plan, containers).await {
-        Ok(cluster) => fill(&cluster, &plan, containers, paths).await.map(|()| cluster),
+        Ok(cluster) => fill(&cluster, spec, &plan, containers, paths).await.map(|()| cluster),
         Err(error) => Err(error),
     };
     let Err(error) = made else { return made };
@@ -91,6 +92,7 @@ pub(super) async fn make(
 /// Loads the images into the nodes while they become ready.
 async fn fill(
     cluster: &KindCluster,
+    spec: &KindSpec,
     plan: &ImagePlan,
     containers: &Containers,
     paths: &Paths,
@@ -103,7 +105,11 @@ async fn fill(
         return loading.await;
     }
     let client = ready::client(cluster).await?;
-    tokio::try_join!(loading, ready::nodes(&client, cluster))?;
+    let ready = async {
+        ready::nodes(&client, cluster).await?;
+        restart_controller_manager(&client, cluster, spec.kubernetes, containers).await
+    };
+    tokio::try_join!(loading, ready)?;
     if from_engine.is_some() {
         std::fs::remove_file(&saved).map_err(|error| {
             Error::environment(format!("cannot remove {}: {error}", saved.display()))

@@ -8,6 +8,7 @@ mod archive;
 mod cluster;
 mod container;
 mod create;
+mod defects;
 mod error;
 mod image;
 mod images;

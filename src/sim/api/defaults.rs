@@ -130,7 +130,11 @@ pub fn prepare_for_update(
             keep_spec(object, stored);
             return;
         }
-        Part::Main => keep_status(object, stored, has_status),
+        Part::Finalize => keep_status(object, stored, has_status),
+        Part::Main => {
+            keep_status(object, stored, has_status);
+            keep_finalizers(object, stored);
+        }
     }
     if has_generation(stored, profile) && spec_changed(object, stored) {
         let meta = object.meta_mut();
@@ -170,6 +174,16 @@ fn keep_status(object: &mut Obj, stored: &Obj, has_status: bool) {
             }
         }
     );
+}
+
+/// Only `/finalize` writes the finalizers of a namespace
+/// (`registry/core/namespace/strategy.go:PrepareForUpdate`).
+fn keep_finalizers(object: &mut Obj, stored: &Obj) {
+    if let (Obj::Namespace(o), Obj::Namespace(s)) = (object, stored)
+        && o.spec != s.spec
+    {
+        Arc::make_mut(o).spec.clone_from(&s.spec);
+    }
 }
 
 /// A write to the status leaves the spec as it is, and some metadata of some kinds

@@ -24,12 +24,7 @@ pub(super) fn delete(
     if let Some(uid) = &options.uid
         && stored.meta().uid.as_ref() != Some(uid)
     {
-        let message = format!(
-            "Operation cannot be fulfilled on {resource} \"{name}\": Precondition failed: UID in \
-             precondition: {uid}, UID in object meta: {}",
-            stored.meta().uid.as_deref().unwrap_or("")
-        );
-        return Err(Status::new(409, "Conflict", message));
+        return Err(Status::other_uid(&resource, name, uid, &stored));
     }
     let mut object = stored.clone();
     add_propagation_finalizer(&mut object, options.propagation);

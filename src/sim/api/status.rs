@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use super::object::Obj;
+
 /// One cause of an invalid object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cause {
@@ -60,6 +62,16 @@ impl Status {
                  please apply your changes to the latest version and try again"
             ),
         )
+    }
+
+    /// 409 for an object that is not the one with the uid the client names.
+    pub fn other_uid(resource: &str, name: &str, wanted: &str, stored: &Obj) -> Self {
+        let uid = stored.meta().uid.as_deref().unwrap_or("");
+        let message = format!(
+            "Operation cannot be fulfilled on {resource} \"{name}\": Precondition failed: UID in \
+             precondition: {wanted}, UID in object meta: {uid}"
+        );
+        Status::new(409, "Conflict", message)
     }
 
     /// 400.

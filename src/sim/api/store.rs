@@ -254,6 +254,13 @@ impl Api {
         let Some(stored) = self.object(kind, &namespace, &name).cloned() else {
             return Err(Status::not_found(&resource, &name));
         };
+        if let Some(uid) = object.meta().uid.as_deref()
+            && !uid.is_empty()
+            && Some(uid) != stored.meta().uid.as_deref()
+        {
+            // storage/interfaces.go:Preconditions.Check comes before the resourceVersion.
+            return Err(Status::other_uid(&resource, &name, uid, &stored));
+        }
         if let Some(version) = object.meta().resource_version.as_deref()
             && !version.is_empty()
             && Some(version) != stored.meta().resource_version.as_deref()
@@ -263,7 +270,7 @@ impl Api {
         defaults::apply(&mut object, &self.profile);
         let has_status = self.registry.resource(kind).has_status;
         defaults::prepare_for_update(&mut object, &stored, part, self.profile, has_status);
-        if part == Part::Main {
+        if part != Part::Status {
             admission::on_update(self, &mut object, &stored)?;
             validation::on_update(self, &object, &stored)?;
         }
@@ -371,8 +378,10 @@ impl Api {
 /// Which part of an object a write is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// Everything but the status.
+    /// Everything but the status, and but the finalizers in a namespace's spec.
     Main,
+    /// The finalizers in a namespace's spec (`/finalize`).
+    Finalize,
     /// The status only.
     Status,
 }

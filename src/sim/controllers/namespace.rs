@@ -141,7 +141,7 @@ fn grace_of(pod: &Pod) -> i64 {
 /// POST to `/finalize`: without its own finalizer the namespace goes.
 fn finalize(space: &str, cx: &mut Cx<'_>) -> Result<(), Status> {
     cx.api
-        .patch::<Namespace>(Part::Main, "", space, |namespace| {
+        .patch::<Namespace>(Part::Finalize, "", space, |namespace| {
             if let Some(finalizers) = namespace.spec.as_mut().and_then(|s| s.finalizers.as_mut()) {
                 finalizers.retain(|held| held != "kubernetes");
             }

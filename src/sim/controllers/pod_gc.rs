@@ -153,3 +153,65 @@ fn is_finished(pod: &Pod) -> bool {
 fn node_of(pod: &Pod) -> &str {
     pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or("")
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::testing::*;
+    use super::*;
+    use crate::sim::World;
+
+    fn pod(world: &mut World) {
+        let value: Value = json!({
+            "metadata": {"name": "p", "namespace": SPACE},
+            "spec": {"nodeName": "n1", "containers": [{"name": "c", "image": "web:1"}]},
+        });
+        create::<Pod>(world, value);
+    }
+
+    fn exists(world: &mut World) -> bool {
+        world.api().get::<Pod>(SPACE, "p").is_some()
+    }
+
+    #[test]
+    fn pods_of_a_node_that_is_gone_are_removed_after_the_quarantine() {
+        for minor in [20, 37] {
+            let mut world = world(minor);
+            pod(&mut world);
+            advance(&mut world, 39_000);
+            assert!(exists(&mut world), "1.{minor}: the node may still come");
+            advance(&mut world, 45_000);
+            assert!(!exists(&mut world), "1.{minor}: seen within 20 s, then 40 s, then 20 s");
+        }
+    }
+
+    #[test]
+    fn a_node_declared_out_of_service_gives_its_deleted_pods_up() {
+        for minor in [25, 37] {
+            let mut world = world(minor);
+            create::<Node>(
+                &mut world,
+                json!({
+                    "metadata": {"name": "n1"},
+                    "spec": {"taints": [{"key": OUT_OF_SERVICE, "effect": "NoExecute"}]},
+                    "status": {"conditions": [{"type": "Ready", "status": "False"}]},
+                }),
+            );
+            pod(&mut world);
+            let options = DeleteOptions::default();
+            world.api().delete(Kind::POD, SPACE, "p", &options).expect("it exists");
+            advance(&mut world, 25_000);
+            assert_eq!(exists(&mut world), minor == 25, "1.{minor}");
+        }
+    }
+
+    #[test]
+    fn pods_of_a_node_that_exists_stay() {
+        let mut world = world(37);
+        create::<Node>(&mut world, json!({"metadata": {"name": "n1"}}));
+        pod(&mut world);
+        advance(&mut world, 120_000);
+        assert!(exists(&mut world));
+    }
+}

@@ -44,7 +44,8 @@ pub(super) struct Agent {
     pub(super) images: Images,
     pub(super) images_changed: bool,
     pub(super) node_written: SimTime,
-    pub(super) workers: BTreeMap<u64, Worker>,
+    /// Boxed: each event takes its worker out and puts it back.
+    pub(super) workers: BTreeMap<u64, Box<Worker>>,
     pub(super) by_uid: BTreeMap<String, u64>,
     pub(super) by_container: BTreeMap<ContainerId, (u64, usize)>,
     /// Requests to containers that are under way: what each is for.

@@ -10,7 +10,7 @@ use super::PodEvent;
 use super::agent::Desk;
 use super::start::Task;
 use super::worker::Worker;
-use crate::sim::machines::{ConnectError, LocalCall};
+use crate::sim::machines::{ConnectError, LocalCall, Machines};
 
 /// `sleep` hooks are on by default from here (PodLifecycleSleepAction beta).
 const SLEEP_MINOR: u8 = 30;
@@ -48,7 +48,8 @@ pub(super) fn begin(
                 let token = desk.expect_answer(key, PodEvent::Hook(idx, run, true));
                 let call = LocalCall { node: desk.agent.name.clone(), token };
                 let request = get_request(get.path.as_deref(), &ip, port, "kube-lifecycle/");
-                desk.machines.submit_local(id, port, call, request, desk.cx);
+                let request = Machines::addressed(request, port);
+                desk.machines.submit_local(id, call, request, desk.cx);
             }
             // A SYN without an answer is given up by the hook's deadline.
             Some((_, Err(ConnectError::NoAnswer))) => {}

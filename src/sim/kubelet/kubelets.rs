@@ -174,7 +174,7 @@ fn on_pod_event(worker: &mut Worker, event: PodEvent, desk: &mut Desk<'_, '_>) {
 }
 
 fn add_pod(desk: &mut Desk<'_, '_>, key: u64, pod: &Arc<Pod>, revision: u64) {
-    let mut worker = Worker::new(key, pod, revision);
+    let mut worker = Box::new(Worker::new(key, pod, revision));
     desk.agent.by_uid.insert(worker.uid.clone(), key);
     worker.on_added(desk);
     desk.agent.workers.insert(key, worker);

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Container, Probe};
+use bytes::Bytes;
+use k8s_openapi::api::core::v1::{Container, HTTPGetAction, Probe};
 
 use super::agent::{Desk, tick_after};
 use super::hook::{get_request, port_number};
 use super::worker::{Seen, Worker};
 use super::{PodEvent, ProbeKind, ProbeRef};
 use crate::base::{SimTime, millis, secs};
-use crate::sim::machines::{ConnectError, LocalCall};
+use crate::sim::machines::{ConnectError, LocalCall, Machines};
 
 /// Workers start with the containers and can be triggered from here on (semantics 5.5).
 const NEW_WORKERS_MINOR: u8 = 22;
@@ -27,7 +28,9 @@ pub(super) struct Probes([Option<Prober>; 3]);
 /// The worker of one probe.
 #[derive(Debug)]
 struct Prober {
-    spec: Probe,
+    spec: Arc<Probe>,
+    /// What it sends, and to where; the same each time.
+    request: Option<Arc<Request>>,
     /// Its ticks are whole periods after this.
     since: Option<SimTime>,
     /// The last scheduled or running attempt.
@@ -40,12 +43,22 @@ struct Prober {
     stopped: bool,
 }
 
+/// A request of a probe. It is addressed to the pod unless the probe names another host.
+#[derive(Debug)]
+struct Request {
+    own: bool,
+    ip: String,
+    port: u16,
+    http: Arc<http::Request<Bytes>>,
+}
+
 impl Probes {
     pub(super) fn new(container: &Container) -> Self {
         let prober = |spec: &Option<Probe>| {
-            let spec = spec.clone()?;
+            let spec = Arc::new(spec.clone()?);
             Some(Prober {
                 spec,
+                request: None,
                 since: None,
                 run: 0,
                 begun: None,
@@ -241,8 +254,66 @@ impl Worker {
             return;
         }
         prober.begun = Some(now);
-        let (spec, timeout) = (prober.spec.clone(), prober.timeout());
-        self.attempt(probe, &spec, timeout, desk);
+        let (spec, timeout) = (Arc::clone(&prober.spec), prober.timeout());
+        if let Some(get) = &spec.http_get {
+            self.attempt_http(probe, get, timeout, desk);
+        } else {
+            self.attempt(probe, &spec, timeout, desk);
+        }
+    }
+
+    fn attempt_http(
+        &mut self,
+        probe: ProbeRef,
+        get: &HTTPGetAction,
+        timeout: Duration,
+        desk: &mut Desk<'_, '_>,
+    ) {
+        // A port name that no port bears is an error of the prober: ignored, and tried again.
+        let Some(request) = self.request(probe, get, desk) else {
+            return self.next_probe(probe, desk);
+        };
+        let (key, now) = (self.key, desk.now());
+        let own = self.containers[probe.container].id.filter(|_| request.own);
+        let reached = match own.filter(|&id| desk.machines.listens(id, request.port)) {
+            Some(id) => Ok(id),
+            None => desk.machines.connect(&request.ip, request.port),
+        };
+        match reached {
+            Ok(id) => {
+                let token = desk.expect_answer(key, PodEvent::ProbeEnd(probe, true));
+                let call = LocalCall { node: desk.agent.name.clone(), token };
+                desk.machines.submit_local(id, call, Arc::clone(&request.http), desk.cx);
+                desk.at(now + timeout, key, PodEvent::ProbeEnd(probe, false));
+            }
+            Err(ConnectError::Refused) => self.on_probe_end(probe, false, desk),
+            Err(ConnectError::NoAnswer) => {
+                desk.at(now + timeout, key, PodEvent::ProbeEnd(probe, false));
+            }
+        }
+    }
+
+    /// What the probe sends; built anew only when the pod has another address.
+    fn request(
+        &mut self,
+        probe: ProbeRef,
+        get: &HTTPGetAction,
+        desk: &Desk<'_, '_>,
+    ) -> Option<Arc<Request>> {
+        let pod = Arc::clone(&self.pod);
+        let port = port_number(self.spec_of(&pod, probe.container)?, &get.port)?;
+        let host = get.host.as_deref().filter(|host| !host.is_empty());
+        let own_ip = self.ip.as_deref().unwrap_or("");
+        let ip = host.unwrap_or(own_ip);
+        let prober = self.containers.get_mut(probe.container)?.probes.get(probe.kind)?;
+        if let Some(known) = prober.request.as_ref().filter(|r| r.ip == ip && r.port == port) {
+            return Some(Arc::clone(known));
+        }
+        let agent = format!("kube-probe/{}", desk.agent.profile);
+        let http = get_request(get.path.as_deref(), ip, port, &agent);
+        let http = Machines::addressed(http, port);
+        let request = Request { own: host.is_none(), ip: ip.to_owned(), port, http };
+        Some(Arc::clone(prober.request.insert(Arc::new(request))))
     }
 
     fn attempt(
@@ -267,9 +338,7 @@ impl Worker {
             desk.at(now + plan.duration.min(timeout), key, PodEvent::ProbeEnd(probe, ok));
             return;
         }
-        let (ip, port) = if let Some(get) = &spec.http_get {
-            (address(&get.host), port_number(container, &get.port))
-        } else if let Some(socket) = &spec.tcp_socket {
+        let (ip, port) = if let Some(socket) = &spec.tcp_socket {
             (address(&socket.host), port_number(container, &socket.port))
         } else if let Some(grpc) = &spec.grpc {
             desk.machines.note_unmodelled("grpc probe".to_owned());
@@ -277,20 +346,11 @@ impl Worker {
         } else {
             return;
         };
-        // A port name that no port bears is an error of the prober: ignored, and tried again.
         let Some(port) = port else { return self.next_probe(probe, desk) };
-        match (desk.machines.connect(&ip, port), &spec.http_get) {
-            (Ok(id), Some(get)) => {
-                let token = desk.expect_answer(key, PodEvent::ProbeEnd(probe, true));
-                let call = LocalCall { node: desk.agent.name.clone(), token };
-                let agent = format!("kube-probe/{}", desk.agent.profile);
-                let request = get_request(get.path.as_deref(), &ip, port, &agent);
-                desk.machines.submit_local(id, port, call, request, desk.cx);
-                desk.at(now + timeout, key, PodEvent::ProbeEnd(probe, false));
-            }
-            (Ok(_), None) => self.on_probe_end(probe, true, desk),
-            (Err(ConnectError::Refused), _) => self.on_probe_end(probe, false, desk),
-            (Err(ConnectError::NoAnswer), _) => {
+        match desk.machines.connect(&ip, port) {
+            Ok(_) => self.on_probe_end(probe, true, desk),
+            Err(ConnectError::Refused) => self.on_probe_end(probe, false, desk),
+            Err(ConnectError::NoAnswer) => {
                 desk.at(now + timeout, key, PodEvent::ProbeEnd(probe, false));
             }
         }

@@ -34,18 +34,22 @@ impl Machines {
         self.accept(to, Origin::Net(exchange), Arc::new(request), dialer, cx);
     }
 
-    /// A request of the kubelet on the container's own node, to `port` of the container; the answer
-    /// arrives as `KubeletEvent::LocalAnswer`.
+    /// A request of the kubelet on the container's own node; the answer arrives as
+    /// `KubeletEvent::LocalAnswer`.
     pub fn submit_local(
         &mut self,
         to: ContainerId,
-        port: u16,
         call: LocalCall,
-        mut request: http::Request<Bytes>,
+        request: Arc<http::Request<Bytes>>,
         cx: &mut Cx<'_>,
     ) {
+        cx.queue.at(cx.now, MachinesEvent::Local(to, call, request));
+    }
+
+    /// A request that is to reach `port` of a container.
+    pub fn addressed(mut request: http::Request<Bytes>, port: u16) -> Arc<http::Request<Bytes>> {
         request.extensions_mut().insert(Port(port));
-        cx.queue.at(cx.now, MachinesEvent::Local(to, call, Arc::new(request)));
+        Arc::new(request)
     }
 
     /// Something is due.

@@ -168,6 +168,11 @@ impl Machines {
         Err(answer)
     }
 
+    /// Whether the container listens on `port`, so that a connection to its pod there succeeds.
+    pub fn listens(&self, id: ContainerId, port: u16) -> bool {
+        self.containers.get(&id).is_some_and(|container| container.listening.contains(&port))
+    }
+
     /// The pod behind an address, or the last one that was; `None` for an address never handed out.
     pub fn peer(&self, ip: &str) -> Option<PodPeer> {
         let sandbox = self.by_ip.get(ip)?.iter().find_map(|uid| self.sandboxes.get(uid))?;

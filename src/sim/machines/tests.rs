@@ -40,7 +40,8 @@ fn started(edit: impl FnOnce(&mut ContainerStart)) -> (World, String, ContainerI
 fn local(world: &mut World, id: ContainerId, path: &str, token: u64) {
     let request = http::Request::builder().uri(path).body(Bytes::new()).unwrap_or_default();
     let call = LocalCall { node: Arc::from("seatrial-worker"), token };
-    world.on_machines(|machines, cx| machines.submit_local(id, 80, call, request, cx));
+    let request = Machines::addressed(request, 80);
+    world.on_machines(|machines, cx| machines.submit_local(id, call, request, cx));
 }
 
 #[test]

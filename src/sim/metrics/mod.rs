@@ -9,7 +9,7 @@ mod points;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use crate::base::{SimTime, millis, secs};
 
+use super::api::{Api, ChangeType, Obj};
 use super::context::Cx;
 use super::machines::Machines;
 use points::{Point, Points};
@@ -44,7 +45,16 @@ pub enum MetricsEvent {
 pub struct MetricsServer {
     pods: BTreeMap<String, BTreeMap<String, PodEntry>>,
     phases: BTreeMap<String, usize>,
+    running: Running,
     scraped_at: SimTime,
+}
+
+/// The running pods by the phase of their node, kept up with the API's changes: a look at all pods
+/// for each phase would grow with the square of the cluster.
+#[derive(Debug, Default)]
+struct Running {
+    by_phase: [BTreeSet<(String, String)>; N_PHASES],
+    revision: u64,
 }
 
 /// A pod whose containers are measured.
@@ -170,6 +180,42 @@ impl MetricsServer {
         phase
     }
 
+    /// Brings the running pods up to date with the API.
+    fn catch_up(&mut self, api: &Api) {
+        match api.changes_since(self.running.revision) {
+            Some(changes) => {
+                for change in changes {
+                    if let Obj::Pod(pod) = &change.object {
+                        let runs = change.change_type != ChangeType::Deleted && is_running(pod);
+                        self.set_running(pod, runs);
+                    }
+                }
+            }
+            None => {
+                self.running = Running::default();
+                for pod in api.list::<Pod>() {
+                    self.set_running(pod, is_running(pod));
+                }
+            }
+        }
+        self.running.revision = api.revision();
+    }
+
+    fn set_running(&mut self, pod: &Pod, runs: bool) {
+        let (meta, node) = (&pod.metadata, node_of(pod));
+        let (Some(namespace), Some(name)) = (&meta.namespace, &meta.name) else { return };
+        if node.is_empty() {
+            return;
+        }
+        let phase = self.phase_of(node);
+        let key = (namespace.clone(), name.clone());
+        if runs {
+            self.running.by_phase[phase].insert(key);
+        } else {
+            self.running.by_phase[phase].remove(&key);
+        }
+    }
+
     /// The entry of a pod; a pod of another uid starts anew.
     fn entry(&mut self, pod: &Pod, node: &str) -> Option<&mut PodEntry> {
         let meta = &pod.metadata;
@@ -226,19 +272,17 @@ impl PodEntry {
 /// cAdvisor's housekeeping on the nodes of `phase`.
 fn measure(phase: usize, machines: &Machines, cx: &mut Cx<'_>) {
     let (api, metrics) = (&*cx.api, &mut *cx.metrics);
-    for pod in api.list::<Pod>().filter(|pod| is_running(pod)) {
-        let Some(node) = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) else {
-            continue;
-        };
-        if metrics.phase_of(node) != phase {
-            continue;
-        }
-        let Some(entry) = metrics.entry(pod, node) else { continue };
+    metrics.catch_up(api);
+    let pods = std::mem::take(&mut metrics.running.by_phase[phase]);
+    for (namespace, name) in &pods {
+        let Some(pod) = api.get::<Pod>(namespace, name) else { continue };
+        let Some(entry) = metrics.entry(pod, node_of(pod)) else { continue };
         for container in &mut entry.containers {
             let usage = machines.usage(&entry.uid, &container.name, cx.now);
             container.sample = usage.map(|usage| Point::new(cx.now, &usage));
         }
     }
+    metrics.running.by_phase[phase] = pods;
 }
 
 /// One tick of metrics-server: the newest samples of all kubelets that answer.
@@ -278,4 +322,8 @@ fn scrape(machines: &Machines, cx: &mut Cx<'_>) {
 
 fn is_running(pod: &Pod) -> bool {
     pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running")
+}
+
+fn node_of(pod: &Pod) -> &str {
+    pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or("")
 }

@@ -134,6 +134,7 @@ impl Net {
         &mut self,
         exchange: ExchangeId,
         response: Response<Bytes>,
+        machines: &Machines,
         cx: &mut Cx<'_>,
     ) {
         let id = call_of(exchange);
@@ -143,7 +144,7 @@ impl Net {
                 self.keep_direct(id, &response, cx.now);
                 self.finish(id, Ok(response), hop, Duration::ZERO, cx);
             }
-            Some(Path::Ingress(_)) => self.upstream_answered(id, response, cx),
+            Some(Path::Ingress(_)) => self.upstream_answered(id, response, machines, cx),
             Some(Path::Open) | None => {}
         }
     }

@@ -99,7 +99,9 @@ impl Net {
     /// Something is due.
     pub fn on_event(&mut self, event: NetEvent, machines: &mut Machines, cx: &mut Cx<'_>) {
         match event {
-            NetEvent::Response(exchange, response) => self.on_response(exchange, response, cx),
+            NetEvent::Response(exchange, response) => {
+                self.on_response(exchange, response, machines, cx);
+            }
             NetEvent::Cut(exchange) => self.on_cut(exchange, machines, cx),
             NetEvent::Arrive(call) => self.on_arrive(call, machines, cx),
             NetEvent::Reach(exchange) => self.on_reach(exchange, machines, cx),

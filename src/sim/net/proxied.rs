@@ -48,6 +48,8 @@ pub(super) struct Proxied {
 enum Failed {
     Error,
     Timeout,
+    /// It answered, with this status.
+    Status(StatusCode),
 }
 
 impl Net {
@@ -307,6 +309,8 @@ impl Net {
         let status = match failed {
             Failed::Error => StatusCode::BAD_GATEWAY,
             Failed::Timeout => StatusCode::GATEWAY_TIMEOUT,
+            // A status that is not tried elsewhere goes to the client as it is.
+            Failed::Status(status) => status,
         };
         self.answer(id, ingress::page(status), hop, cx);
     }
@@ -316,15 +320,26 @@ impl Net {
     }
 
     /// A response of the upstream goes back to the client; the connection to the upstream is kept.
+    /// One whose status is to be tried elsewhere goes back only when no try is left
+    /// (`ngx_http_upstream.c:ngx_http_upstream_test_next`).
     pub(super) fn upstream_answered(
         &mut self,
         id: CallId,
         mut response: Response<Bytes>,
+        machines: &Machines,
         cx: &mut Cx<'_>,
     ) {
-        let Some(Path::Ingress(proxied)) = self.exchanges.get(&id).map(|e| &e.path) else {
+        let Some(exchange) = self.exchanges.get(&id) else {
             return;
         };
+        let Path::Ingress(proxied) = &exchange.path else {
+            return;
+        };
+        let failed = Failed::Status(response.status());
+        if may_retry(proxied, failed, true, &exchange.call.request, self.n_peers(proxied)) {
+            self.try_upstream(id, machines, cx);
+            return;
+        }
         let Some((peer, container)) = proxied.peer.as_ref().zip(proxied.container) else {
             return;
         };
@@ -374,6 +389,7 @@ fn may_retry(
     let listed = match failed {
         Failed::Error => retries.on_error,
         Failed::Timeout => retries.on_timeout,
+        Failed::Status(status) => retries.on_status.contains(&status.as_u16()),
     };
     let method = request.method();
     let repeatable =

@@ -121,6 +121,9 @@ impl Claims {
         if self.taken {
             return Some(Rejection::resolvable(Plugin::VolumeRestrictions, Reason::ClaimInUse));
         }
+        if self.bound.is_empty() && self.delayed.is_empty() {
+            return None;
+        }
         let empty = Labels::new();
         let labels = node_labels(info.node.as_deref(), &empty);
         for volume in &self.bound {

@@ -175,12 +175,13 @@ impl Provisioned {
             return lease.keep();
         }
         let hurry = workshop.signals.as_ref().is_some_and(|s| s.urgency() >= Urgency::Hurry);
-        // A kernel mount that outlives its node hangs the host; said once, deletion goes on.
-        let unmounted = match made.has_ceph && !hurry {
-            true => addons::before_delete(&engine.client()).await,
-            false => Ok(()),
-        };
-        all_gone(&workshop, &lease).await.and(unmounted)
+        if made.has_ceph && !hurry {
+            // A kernel mount that outlives its node can hang the host; deletion goes on all the same.
+            if let Err(mounted) = addons::before_delete(&engine.client()).await {
+                (workshop.tell)(&mounted.to_string());
+            }
+        }
+        all_gone(&workshop, &lease).await
     }
 }
 

@@ -11,6 +11,7 @@ pub(super) fn to_served(resource: &Resource, version: &str, object: &mut Value) 
         ("HorizontalPodAutoscaler", "v2beta1") => autoscaler_to_v2beta1(object),
         ("EndpointSlice", "v1beta1") => slice_to_v1beta1(object),
         ("Ingress", "v1beta1") => ingress_to_v1beta1(object),
+        ("CustomResourceDefinition", "v1beta1") => definition_to_v1beta1(object),
         _ => {}
     }
 }
@@ -22,6 +23,7 @@ pub(super) fn from_served(resource: &Resource, version: &str, object: &mut Value
         ("HorizontalPodAutoscaler", "v2beta1") => autoscaler_from_v2beta1(object),
         ("EndpointSlice", "v1beta1") => slice_from_v1beta1(object),
         ("Ingress", "v1beta1") => ingress_from_v1beta1(object),
+        ("CustomResourceDefinition", "v1beta1") => definition_from_v1beta1(object),
         _ => {}
     }
 }
@@ -330,4 +332,37 @@ fn backend_from_v1beta1(backend: &mut Value) {
         _ => json!({}),
     };
     map.insert("service".into(), json!({ "name": name, "port": port }));
+}
+
+/// The version that v1beta1 names beside the list is the first of it.
+fn definition_to_v1beta1(object: &mut Value) {
+    let Some(spec) = part(object, "spec") else { return };
+    let first = spec.get("versions").and_then(|versions| versions.get(0)?.get("name")).cloned();
+    if let Some(first) = first {
+        spec.insert("version".into(), first);
+    }
+}
+
+/// What v1beta1 says once for all versions, v1 says for each
+/// (`pkg/apis/apiextensions/v1beta1/conversion.go`, `defaults.go`).
+fn definition_from_v1beta1(object: &mut Value) {
+    let Some(spec) = part(object, "spec") else { return };
+    let version = spec.remove("version");
+    let common = [
+        ("schema", spec.remove("validation")),
+        ("subresources", spec.remove("subresources")),
+        ("additionalPrinterColumns", spec.remove("additionalPrinterColumns")),
+    ];
+    if let (Some(version), None) = (version, spec.get("versions")) {
+        let only = json!({ "name": version, "served": true, "storage": true });
+        spec.insert("versions".into(), json!([only]));
+    }
+    let versions = spec.get_mut("versions").and_then(Value::as_array_mut);
+    for version in versions.into_iter().flatten().filter_map(Value::as_object_mut) {
+        for (field, value) in &common {
+            if let (Some(value), None) = (value, version.get(*field)) {
+                version.insert((*field).into(), value.clone());
+            }
+        }
+    }
 }

@@ -152,7 +152,7 @@ pub(super) fn is_same(a: &Owner, b: &Owner) -> bool {
 pub(super) fn keep_part(fields: &mut Fields, part: Part, has_status: bool) {
     match part {
         Part::Main if has_status => fields.keep_top(|top| top != "status"),
-        Part::Main => {}
+        Part::Main | Part::Finalize => {}
         Part::Status => fields.keep_top(|top| top == "status"),
     }
 }

@@ -120,7 +120,7 @@ pub(super) fn write(
     mut object: Obj,
     part: Part,
 ) -> Result<Obj, Status> {
-    keep_identity(api, call, stored, &mut object)?;
+    keep_identity(stored, &mut object);
     defaults::apply(&mut object, &api.profile);
     managed::track_update(api, call, stored, &mut object, part);
     let updated = api.update_object(object, part, call.dry_run)?;
@@ -130,26 +130,17 @@ pub(super) fn write(
     Ok(updated)
 }
 
-/// Fields that a client may leave out but not change (`registry/rest/update.go:BeforeUpdate`).
-fn keep_identity(api: &Api, call: &Call<'_>, stored: &Obj, object: &mut Obj) -> Result<(), Status> {
+/// Fields that a client cannot change (`registry/rest/update.go:BeforeUpdate`); a uid it names is
+/// compared by the store.
+fn keep_identity(stored: &Obj, object: &mut Obj) {
     let old = stored.meta();
     let meta = object.meta_mut();
-    let given = meta.uid.as_deref().unwrap_or("");
-    let uid = old.uid.as_deref().unwrap_or("");
-    if !given.is_empty() && given != uid {
-        let resource = api.resource_name(call.kind);
-        let name = call.object_name();
-        let message = format!(
-            "Operation cannot be fulfilled on {resource} \"{name}\": Precondition failed: UID in \
-             precondition: {given}, UID in object meta: {uid}"
-        );
-        return Err(Status::new(409, "Conflict", message));
+    if meta.uid.as_deref().unwrap_or("").is_empty() {
+        meta.uid.clone_from(&old.uid);
     }
-    meta.uid.clone_from(&old.uid);
     meta.creation_timestamp.clone_from(&old.creation_timestamp);
     meta.deletion_timestamp.clone_from(&old.deletion_timestamp);
     meta.deletion_grace_period_seconds = old.deletion_grace_period_seconds;
-    Ok(())
 }
 
 /// DELETE of one object.
@@ -315,6 +306,6 @@ pub(super) fn finalize(api: &mut Api, call: &Call<'_>) -> Reply {
         let namespace = std::sync::Arc::make_mut(namespace);
         namespace.spec.get_or_insert_default().finalizers = finalizers;
     }
-    let updated = api.update_object(object, Part::Main, call.dry_run)?;
+    let updated = api.update_object(object, Part::Finalize, call.dry_run)?;
     Ok(json(200, &call.render(api, &updated)))
 }

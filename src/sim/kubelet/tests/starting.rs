@@ -166,6 +166,45 @@ fn a_pod_that_runs_to_its_end_succeeds() {
 }
 
 #[test]
+fn a_post_start_hook_holds_readiness_back_until_it_ends() {
+    let hook = json!({"lifecycle": {"postStart": {"exec": {"command": ["sleep", "5"]}}}});
+    let mut world = world("1.37", 4);
+    create(&mut world, pod(hook, json!({})));
+    let ready = seconds_until(&mut world, 20, is_ready);
+    assert_between("start, then 5 s of hook", ready, 5.8, 8.5);
+    assert_eq!(status(&mut world).restart_count, 0);
+}
+
+#[test]
+fn a_failed_post_start_hook_costs_the_container_its_life() {
+    let hook = json!({"lifecycle": {"postStart": {"exec": {"command": ["false"]}}}});
+    let mut world = world("1.37", 4);
+    let t0 = world.now();
+    create(&mut world, pod(hook, json!({})));
+    world.run_until(t0 + secs(60));
+    assert!(!is_ready(&mut world));
+    assert!(status(&mut world).restart_count >= 2, "{:?}", status(&mut world));
+    let killed = fact_times(&mut world, FactKind::Killed, t0);
+    let listening = fact_times(&mut world, FactKind::ListenerOpened, t0);
+    assert!(killed.len() >= 3 && listening.is_empty(), "{killed:?} {listening:?}");
+    let told = world
+        .api()
+        .list::<k8s_openapi::api::core::v1::Event>()
+        .any(|event| event.reason.as_deref() == Some("FailedPostStartHook"));
+    assert!(told);
+}
+
+#[test]
+fn a_pod_on_the_host_network_has_the_address_of_its_node() {
+    let mut world = world("1.37", 4);
+    create(&mut world, pod(json!({}), json!({"hostNetwork": true})));
+    seconds_until(&mut world, 20, is_ready);
+    let status = get(&mut world).and_then(|pod| pod.status).unwrap_or_default();
+    assert!(status.host_ip.as_deref().is_some_and(|ip| ip.starts_with("172.18.")), "{status:?}");
+    assert_eq!(status.pod_ip, status.host_ip);
+}
+
+#[test]
 fn the_same_seed_gives_the_same_trace() {
     let run = |seed: u64| {
         let mut world = world("1.37", seed);

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::rig::{Rig, TestPod, met, status};
 use crate::base::{millis, secs};
-use crate::sim::net::{CallResult, ClientCall, HopState};
+use crate::sim::net::{CallFailure, CallResult, ClientCall, HopState};
 
 const KEY: &str = "-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----\n";
 
@@ -30,10 +30,15 @@ fn ingress(annotations: Value, tls: Value) -> Value {
 
 /// A cluster with an Ingress in front of `n` nginx pods.
 fn rig(n: usize, ingress: Value) -> (Rig, Vec<TestPod>) {
+    rig_of(n, "nginx", ingress)
+}
+
+/// The same with pods of `image`.
+fn rig_of(n: usize, image: &str, ingress: Value) -> (Rig, Vec<TestPod>) {
     let mut rig = Rig::new("1.37");
     rig.service(json!({}));
     let names = ["a", "b", "c"];
-    let pods = (0..n).map(|idx| rig.pod(names[idx], "nginx", idx % 2)).collect();
+    let pods = (0..n).map(|idx| rig.pod(names[idx], image, idx % 2)).collect();
     rig.run(secs(5));
     rig.create::<Ingress>(ingress);
     rig.run(secs(10));
@@ -169,6 +174,51 @@ fn a_lost_peer_costs_a_connect_timeout_and_then_the_next_serves() {
     }
     // A retry takes a turn too: the next request may meet the lost peer first again.
     assert!(waited >= 1);
+}
+
+#[test]
+fn a_program_that_does_not_answer_is_504_after_the_read_timeout_of_each_try() {
+    let annotations = json!({"nginx.ingress.kubernetes.io/proxy-read-timeout": "2"});
+    let (mut rig, _) = rig_of(2, "test/server:1", ingress(annotations, json!([])));
+    // A GET is tried three times (proxy-next-upstream-tries), a POST that was sent is not repeated.
+    for (method, waits) in [(http::Method::GET, 6), (http::Method::POST, 2)] {
+        let mut call = rig.call_to(0, 80, "/hangs");
+        *call.request.method_mut() = method.clone();
+        let before = rig.now;
+        assert_eq!(status(&rig.send(call)), Ok(504), "{method}");
+        let waited = rig.now.since(before);
+        assert!((secs(waits)..secs(waits) + millis(500)).contains(&waited), "{method} {waited:?}");
+    }
+    assert_eq!(status(&rig.get(0, 80)), Ok(200), "the pods still serve what they can");
+}
+
+#[test]
+fn a_client_that_gives_up_first_sees_no_504() {
+    let (mut rig, _) = rig_of(1, "test/server:1", ingress(json!({}), json!([])));
+    let call = rig.call_to(0, 80, "/hangs");
+    let before = rig.now;
+    assert_eq!(status(&rig.send(call)), Err(CallFailure::ResponseTimeout));
+    assert!(rig.now.since(before) < secs(60), "the controller's own limit");
+}
+
+#[test]
+fn a_listed_status_is_tried_elsewhere_and_the_last_one_goes_to_the_client() {
+    let listed = json!({"nginx.ingress.kubernetes.io/proxy-next-upstream": "error http_500"});
+    for (annotations, method, n_tries) in [
+        (listed.clone(), http::Method::GET, 3),
+        (listed, http::Method::POST, 1),
+        (json!({}), http::Method::GET, 1),
+    ] {
+        let (mut rig, pods) = rig_of(2, "test/server:1", ingress(annotations, json!([])));
+        let mut call = rig.call_to(0, 80, "/fails");
+        *call.request.method_mut() = method.clone();
+        assert_eq!(status(&rig.send(call)), Ok(500));
+        let n_lines = |pod: &TestPod| {
+            let log = rig.machines.logs(&pod.name, "c", false).unwrap_or_default();
+            log.iter().filter(|line| line.contains("/fails")).count()
+        };
+        assert_eq!(pods.iter().map(n_lines).sum::<usize>(), n_tries, "{method}");
+    }
 }
 
 #[test]

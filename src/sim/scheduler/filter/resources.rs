@@ -26,13 +26,12 @@ pub fn fit(attempt: &Attempt<'_>, idx: NodeIdx, info: &NodeInfo) -> Option<Rejec
     }
     let requested = raised.as_ref().unwrap_or(&info.requested);
     let reasons = shortages(&attempt.class.request.resources, requested, n_pods, info);
+    if reasons.is_empty() {
+        return None;
+    }
     // What an empty node could not give, no preemption helps against (1.29, `fit.go:isFit`).
     let resolvable = !attempt.profile.at_least(29) || fits_empty(attempt.class, info);
-    (!reasons.is_empty()).then_some(Rejection {
-        plugin: Plugin::NodeResourcesFit,
-        reasons,
-        resolvable,
-    })
+    Some(Rejection { plugin: Plugin::NodeResourcesFit, reasons, resolvable })
 }
 
 /// Whether the node could take the pod if it had no other.

@@ -149,3 +149,37 @@ fn no_bytes_make_the_server_panic() {
         }
     }
 }
+
+#[test]
+fn only_finalize_writes_the_finalizers_of_a_namespace() {
+    let mut server = Server::newest();
+    let created = server.create("/api/v1/namespaces", &json!({"metadata": {"name": "space"}}));
+    let held = json!(["kubernetes"]);
+    assert_eq!(created["spec"]["finalizers"], held);
+    let path = "/api/v1/namespaces/space";
+    let labelled = json!({"metadata": {"name": "space", "labels": {"a": "b"}}});
+    let (code, replaced) = server.call("PUT", path, &labelled);
+    assert_eq!((code, &replaced["spec"]["finalizers"]), (200, &held));
+    assert_eq!(replaced["metadata"]["labels"]["a"], "b");
+    let cleared = json!({"metadata": {"name": "space"}, "spec": {"finalizers": []}});
+    let (_, replaced) = server.call("PUT", path, &cleared);
+    assert_eq!(replaced["spec"]["finalizers"], held);
+    let (code, finalized) = server.call("PUT", &format!("{path}/finalize"), &cleared);
+    assert_eq!(code, 200);
+    assert!(finalized["spec"].get("finalizers").is_none_or(|f| *f == json!([])), "{finalized}");
+}
+
+#[test]
+fn a_put_for_another_object_of_the_same_name_is_refused() {
+    let mut server = Server::newest();
+    let first = server.config_map("settings", &json!({}), &json!({"a": "1"}));
+    server.call("DELETE", MAP, &Value::Null);
+    server.config_map("settings", &json!({}), &json!({"a": "2"}));
+    let uid = first["metadata"]["uid"].as_str().unwrap_or("");
+    let late = json!({"metadata": {"name": "settings", "uid": uid}, "data": {"a": "3"}});
+    let (code, body) = server.call("PUT", MAP, &late);
+    assert_eq!((code, &body["reason"]), (409, &json!("Conflict")));
+    let wanted = format!("UID in precondition: {uid}, UID in object meta: ");
+    assert!(body["message"].as_str().is_some_and(|m| m.contains(&wanted)), "{body}");
+    assert_eq!(server.get(MAP).1["data"]["a"], "2");
+}

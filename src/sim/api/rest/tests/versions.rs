@@ -155,3 +155,29 @@ fn a_definition_makes_its_resource_appear_and_go() {
     assert_eq!(server.get(ships).0, 404);
     assert_eq!(server.get("/apis/sea.example/v1").0, 404);
 }
+
+#[test]
+fn an_old_definition_serves_its_only_version() {
+    let mut server = Server::oldest();
+    let definitions = "/apis/apiextensions.k8s.io/v1beta1/customresourcedefinitions";
+    server.create(
+        definitions,
+        &json!({
+            "metadata": {"name": "ships.example.com"},
+            "spec": {
+                "group": "example.com", "version": "v1", "scope": "Namespaced",
+                "names": {"plural": "ships", "singular": "ship", "kind": "Ship"},
+                "subresources": {"status": {}},
+            },
+        }),
+    );
+    let (_, shown) = server.get(&format!("{definitions}/ships.example.com"));
+    assert_eq!(shown["spec"]["version"], "v1");
+    server.create(
+        "/apis/example.com/v1/namespaces/default/ships",
+        &json!({"apiVersion": "example.com/v1", "kind": "Ship", "metadata": {"name": "a"}}),
+    );
+    assert_eq!(server.get("/apis/example.com/v1/namespaces/default/ships/a").0, 200);
+    let mut newest = Server::newest();
+    assert_eq!(newest.get(definitions).0, 404, "gone since 1.22");
+}
