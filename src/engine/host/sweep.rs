@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::lease::{Lease, STALE_AFTER, write_over};
 use super::lease_file::{Found, LeaseFile, TEMPORARY_PREFIX, Thing, read, read_all};
@@ -19,6 +19,9 @@ use crate::base::{millis, secs, wall};
 /// After a client of a container engine is killed, the engine may finish what it was asked for:
 /// starting a container takes it about a second.
 const SETTLE: Duration = secs(2);
+/// How often a silent engine is asked, and how long: one that restarts answers again within some
+/// ten seconds, on a busy machine within thirty.
+const ENGINE_POLL: (Duration, Duration) = (secs(2), secs(60));
 /// How often and how many times we look whether killed processes have ended.
 const KILL_POLL: (Duration, u32) = (millis(50), 100);
 
@@ -156,8 +159,19 @@ pub async fn sweep_with(
 }
 
 /// Removes everything that `lease`, a lease of this process, names; the newest first. What is gone
-/// is struck out; the lease itself stays for its owner to release.
+/// is struck out; the lease itself stays for its owner to release. An engine that does not answer
+/// may be restarting: it is waited for.
 pub async fn give_back(
+    paths: &Paths,
+    programs: &Programs,
+    lease: &Lease,
+    objects: Option<&dyn RemoveObjects>,
+) -> Swept {
+    give_back_within(ENGINE_POLL, paths, programs, lease, objects).await
+}
+
+async fn give_back_within(
+    (poll, patience): (Duration, Duration),
     paths: &Paths,
     programs: &Programs,
     lease: &Lease,
@@ -167,18 +181,28 @@ pub async fn give_back(
     let mut remover = Remover { paths, programs, objects, silent: BTreeMap::new() };
     let whose = format!("this {}", file.purpose);
     let mut swept = SweptLease { whose, removed: Vec::new(), left: Vec::new(), trouble: None };
-    end_programs(&file.id).await;
-    for thing in file.things.clone().into_iter().rev() {
-        match remover.remove(&file, &thing).await {
-            Outcome::Left(why) => {
-                swept.left.push((thing, why));
-                continue;
+    end_programs(programs, &file.id).await;
+    let give_up = Instant::now() + patience;
+    let mut things: Vec<Thing> = file.things.iter().rev().cloned().collect();
+    loop {
+        swept.left.clear();
+        for thing in things {
+            match remover.remove(&file, &thing).await {
+                Outcome::Left(why) => {
+                    swept.left.push((thing, why));
+                    continue;
+                }
+                Outcome::Removed => swept.removed.push(thing.clone()),
+                Outcome::WasGone => {}
             }
-            Outcome::Removed => swept.removed.push(thing.clone()),
-            Outcome::WasGone => {}
+            // A full disk changes nothing about what is gone; `Lease::release` tells of the rest.
+            let _ = lease.is_gone(&thing);
         }
-        // A full disk changes nothing about what is gone; `Lease::release` tells of the rest.
-        let _ = lease.is_gone(&thing);
+        if std::mem::take(&mut remover.silent).is_empty() || Instant::now() >= give_up {
+            break;
+        }
+        things = swept.left.iter().map(|(thing, _)| thing.clone()).collect();
+        sleep(poll).await;
     }
     Swept { leases: vec![swept], busy: false, remarks: Vec::new() }
 }
@@ -231,7 +255,7 @@ async fn sweep_one(remover: &mut Remover<'_>, path: &Path) -> Option<SweptLease>
         left: Vec::new(),
         trouble: None,
     };
-    end_programs(&file.id).await;
+    end_programs(remover.programs, &file.id).await;
     for thing in file.things.clone().into_iter().rev() {
         match remover.remove(&file, &thing).await {
             Outcome::Left(why) => {
@@ -253,17 +277,20 @@ async fn sweep_one(remover: &mut Remover<'_>, path: &Path) -> Option<SweptLease>
     Some(swept)
 }
 
-/// Ends programs of the lease `id` that outlived its owner and may still make things.
-async fn end_programs(id: &str) {
+/// Ends programs of the lease `id` that may still make things, and waits for what the engine does
+/// for those that were killed, now or when the run was cut short.
+async fn end_programs(programs: &Programs, id: &str) {
     let (poll, times) = KILL_POLL;
-    for turn in 0..times {
+    let mut killed = programs.take_cut_short();
+    for _ in 0..times {
         if kill_started_under(id) == 0 {
-            if turn > 0 {
-                sleep(SETTLE).await;
-            }
-            return;
+            break;
         }
+        killed = true;
         sleep(poll).await;
+    }
+    if killed {
+        sleep(SETTLE).await;
     }
 }
 
