@@ -21,7 +21,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("addons", &["stack", "wait", "k8s", "base"]),
     ("suite", &["addons", "engine", "sim", "stack", "observe", "load", "wait", "k8s", "base"]),
     ("suites", &["suite", "stack", "observe", "load", "wait", "k8s", "base"]),
-    ("cli", &["suites", "suite", "addons", "stack", "report", "engine", "observe", "base"]),
+    ("cli", &["suites", "suite", "stack", "report", "engine", "observe", "wait", "base"]),
 ];
 
 /// A file longer than this holds more than one idea.

@@ -41,7 +41,7 @@ pub enum Command {
     /// Remove what runs that died have left on this machine
     Gc(GcArgs),
     /// Say whether this machine can run the kind engine, and how to mend what is missing
-    Doctor(Box<DoctorArgs>),
+    Doctor(Box<TargetArgs>),
 }
 
 /// Where the stack runs.
@@ -98,6 +98,23 @@ pub struct ClusterArgs {
     pub topology: Option<PathBuf>,
 }
 
+/// Which cluster a command is about.
+#[derive(Clone, Debug, clap::Args)]
+pub struct TargetArgs {
+    /// The stack that says which add-ons and images are needed [default: manifests/wordpress]
+    #[arg(long, env = "SEATRIAL_MANIFESTS", value_name = "PATH")]
+    pub manifests: Option<PathBuf>,
+    /// Kubernetes minor [default: that of the node image, or the newest]
+    #[arg(long, env = "SEATRIAL_KUBERNETES", value_name = "MINOR")]
+    pub kubernetes: Option<String>,
+    /// Settings file [default: seatrial.toml beside the manifests or in the working folder]
+    #[arg(long, env = "SEATRIAL_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// How the cluster is made.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
 /// Arguments of `up`.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = EXIT_CODES)]
@@ -105,21 +122,12 @@ pub struct UpArgs {
     /// Engine [default: kind]
     #[arg(long, env = "SEATRIAL_ENGINE", value_enum)]
     pub engine: Option<EngineArg>,
-    /// The stack that says which add-ons and images are needed [default: manifests/wordpress]
-    #[arg(long, env = "SEATRIAL_MANIFESTS", value_name = "PATH")]
-    pub manifests: Option<PathBuf>,
-    /// Kubernetes minor [default: newest]
-    #[arg(long, env = "SEATRIAL_KUBERNETES", value_name = "MINOR")]
-    pub kubernetes: Option<String>,
-    /// How the cluster is made.
-    #[command(flatten)]
-    pub cluster: ClusterArgs,
-    /// Settings file [default: seatrial.toml beside the manifests or in the working folder]
-    #[arg(long, env = "SEATRIAL_CONFIG", value_name = "FILE")]
-    pub config: Option<PathBuf>,
     /// Print the commands that would be run, in order, and run none
     #[arg(long)]
     pub dry_run: bool,
+    /// Which cluster.
+    #[command(flatten)]
+    pub target: TargetArgs,
 }
 
 /// Arguments of `down`.
@@ -135,23 +143,6 @@ pub struct GcArgs {
     /// Also remove what was kept on purpose
     #[arg(long)]
     pub all: bool,
-}
-
-/// Arguments of `doctor`.
-#[derive(Clone, Debug, clap::Args)]
-pub struct DoctorArgs {
-    /// The stack that says which add-ons are needed [default: manifests/wordpress]
-    #[arg(long, env = "SEATRIAL_MANIFESTS", value_name = "PATH")]
-    pub manifests: Option<PathBuf>,
-    /// Kubernetes minor [default: newest]
-    #[arg(long, env = "SEATRIAL_KUBERNETES", value_name = "MINOR")]
-    pub kubernetes: Option<String>,
-    /// How the cluster would be made.
-    #[command(flatten)]
-    pub cluster: ClusterArgs,
-    /// Settings file [default: seatrial.toml beside the manifests or in the working folder]
-    #[arg(long, env = "SEATRIAL_CONFIG", value_name = "FILE")]
-    pub config: Option<PathBuf>,
 }
 
 /// Arguments of `run`.

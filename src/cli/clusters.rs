@@ -9,7 +9,7 @@ use crate::engine::host::{Scope, sweep_with};
 use crate::stack::Stack;
 use crate::suite::provision::{self, Fate, Labelled, Place, Wanted, Workshop};
 
-use super::args::{DoctorArgs, DownArgs, EngineArg, GcArgs, UpArgs};
+use super::args::{DownArgs, EngineArg, GcArgs, TargetArgs, UpArgs};
 use super::config::Config;
 use super::exit::Exit;
 use super::real;
@@ -24,16 +24,7 @@ pub(super) fn up(args: &UpArgs) -> Result<Exit, Error> {
     if matches!(args.engine, Some(EngineArg::Sim | EngineArg::Kubeconfig)) {
         return Err(Error::usage("`up` makes kind clusters: leave --engine out, or say kind"));
     }
-    let config = Config::load(args.config.as_deref(), args.manifests.as_deref())?;
-    let cluster = ClusterSettings::resolve(&args.cluster, &config)?;
-    let kubernetes = kubernetes(args.kubernetes.as_deref(), &config, Some(&cluster))?;
-    let stack = Stack::load(&manifests(args.manifests.as_ref(), &config), &kubernetes)?;
-    let wanted = Wanted {
-        place: Place::Kind(real::kind_wish(&cluster, false)),
-        kubernetes,
-        addons: cluster.addons.clone(),
-        purpose: "cluster",
-    };
+    let (wanted, stack) = read(&args.target)?;
     let workshop = real::workshop(whisper())?;
     if args.dry_run {
         let commands = provision::dry_run(&wanted, &stack, &workshop.paths);
@@ -56,6 +47,21 @@ pub(super) fn up(args: &UpArgs) -> Result<Exit, Error> {
             Ok(Exit::Signal(interrupt.exit_code()))
         }
     }
+}
+
+/// The kind cluster that is meant, and the stack that it is for.
+fn read(args: &TargetArgs) -> Result<(Wanted, Stack), Error> {
+    let config = Config::load(args.config.as_deref(), args.manifests.as_deref())?;
+    let cluster = ClusterSettings::resolve(&args.cluster, &config)?;
+    let kubernetes = kubernetes(args.kubernetes.as_deref(), &config, Some(&cluster))?;
+    let stack = Stack::load(&manifests(args.manifests.as_ref(), &config), &kubernetes)?;
+    let wanted = Wanted {
+        place: Place::Kind(real::kind_wish(&cluster, false)),
+        kubernetes,
+        addons: cluster.addons,
+        purpose: "cluster",
+    };
+    Ok((wanted, stack))
 }
 
 /// Removes clusters that were left running on purpose.
@@ -118,17 +124,8 @@ fn kept_in(folder: &Path) -> String {
 ///
 /// # Errors
 /// Usage: a setting or the manifests cannot be read.
-pub(super) fn doctor(args: &DoctorArgs) -> Result<Exit, Error> {
-    let config = Config::load(args.config.as_deref(), args.manifests.as_deref())?;
-    let cluster = ClusterSettings::resolve(&args.cluster, &config)?;
-    let kubernetes = kubernetes(args.kubernetes.as_deref(), &config, Some(&cluster))?;
-    let stack = Stack::load(&manifests(args.manifests.as_ref(), &config), &kubernetes)?;
-    let wanted = Wanted {
-        place: Place::Kind(real::kind_wish(&cluster, false)),
-        kubernetes,
-        addons: cluster.addons.clone(),
-        purpose: "examination",
-    };
+pub(super) fn doctor(args: &TargetArgs) -> Result<Exit, Error> {
+    let (wanted, stack) = read(args)?;
     let workshop = real::workshop(whisper())?;
     let findings = real::block_on(async {
         real::sweep_dead(&workshop).await;

@@ -13,7 +13,7 @@ use crate::engine::host::signals::{self, Signals, Urgency};
 use crate::engine::host::{Paths, Programs, Scope, sweep_with};
 use crate::engine::kind::EngineHints;
 use crate::engine::real::Access;
-use crate::k8s::Profile;
+use crate::engine::sim::Profile;
 use crate::report::{self, Live, Watcher};
 use crate::stack::Stack;
 use crate::suite::provision::{self, Fate, KindWish, Place, Provisioned, Tell, Wanted, Workshop};

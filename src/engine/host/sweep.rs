@@ -177,34 +177,49 @@ async fn give_back_within(
     lease: &Lease,
     objects: Option<&dyn RemoveObjects>,
 ) -> Swept {
-    let file = lease.file();
     let mut remover = Remover { paths, programs, objects, silent: BTreeMap::new() };
-    let whose = format!("this {}", file.purpose);
-    let mut swept = SweptLease { whose, removed: Vec::new(), left: Vec::new(), trouble: None };
-    end_programs(programs, &file.id).await;
+    let strike_out = |thing: &Thing| {
+        // A full disk changes nothing about what is gone; `Lease::release` tells of the rest.
+        let _ = lease.is_gone(thing);
+        None
+    };
     let give_up = Instant::now() + patience;
-    let mut things: Vec<Thing> = file.things.iter().rev().cloned().collect();
+    let mut removed = Vec::new();
     loop {
-        swept.left.clear();
-        for thing in things {
-            match remover.remove(&file, &thing).await {
-                Outcome::Left(why) => {
-                    swept.left.push((thing, why));
-                    continue;
-                }
-                Outcome::Removed => swept.removed.push(thing.clone()),
-                Outcome::WasGone => {}
-            }
-            // A full disk changes nothing about what is gone; `Lease::release` tells of the rest.
-            let _ = lease.is_gone(&thing);
-        }
+        let file = lease.file();
+        let whose = format!("this {}", file.purpose);
+        let mut swept = remove_all(&mut remover, &file, whose, strike_out).await;
+        removed.append(&mut swept.removed);
         if std::mem::take(&mut remover.silent).is_empty() || Instant::now() >= give_up {
-            break;
+            swept.removed = removed;
+            return Swept { leases: vec![swept], busy: false, remarks: Vec::new() };
         }
-        things = swept.left.iter().map(|(thing, _)| thing.clone()).collect();
         sleep(poll).await;
     }
-    Swept { leases: vec![swept], busy: false, remarks: Vec::new() }
+}
+
+/// Removes all things of `file`, the newest first. `strike_out` writes down that one is gone, or says
+/// why it could not.
+async fn remove_all(
+    remover: &mut Remover<'_>,
+    file: &LeaseFile,
+    whose: String,
+    mut strike_out: impl FnMut(&Thing) -> Option<String>,
+) -> SweptLease {
+    let mut swept = SweptLease { whose, removed: Vec::new(), left: Vec::new(), trouble: None };
+    end_programs(remover.programs, &file.id).await;
+    for thing in file.things.iter().rev() {
+        match remover.remove(file, thing).await {
+            Outcome::Left(why) => {
+                swept.left.push((thing.clone(), why));
+                continue;
+            }
+            Outcome::Removed => swept.removed.push(thing.clone()),
+            Outcome::WasGone => {}
+        }
+        swept.trouble = strike_out(thing).or(swept.trouble);
+    }
+    swept
 }
 
 enum Decision {
@@ -245,33 +260,19 @@ fn not_understood(path: &Path, why: &str) -> Option<String> {
 
 async fn sweep_one(remover: &mut Remover<'_>, path: &Path) -> Option<SweptLease> {
     // Read again under the lock: it may have ended meanwhile.
-    let Some(Ok(mut file)) = read(path) else { return None };
-    let mut swept = SweptLease {
-        whose: match file.kept {
-            true => format!("`{}`, kept until now", file.purpose),
-            false => format!("a {} that died ({})", file.purpose, file.owner.process),
-        },
-        removed: Vec::new(),
-        left: Vec::new(),
-        trouble: None,
+    let Some(Ok(file)) = read(path) else { return None };
+    let whose = match file.kept {
+        true => format!("`{}`, kept until now", file.purpose),
+        false => format!("a {} that died ({})", file.purpose, file.owner.process),
     };
-    end_programs(remover.programs, &file.id).await;
-    for thing in file.things.clone().into_iter().rev() {
-        match remover.remove(&file, &thing).await {
-            Outcome::Left(why) => {
-                swept.left.push((thing, why));
-                continue;
-            }
-            Outcome::Removed => swept.removed.push(thing.clone()),
-            Outcome::WasGone => {}
-        }
-        file.things.retain(|known| *known != thing);
-        if let Err(error) = write_over(path, &file) {
-            // A full disk: what was struck out is looked for once more next time.
-            swept.trouble = Some(one_line(&error));
-        }
-    }
-    if file.things.is_empty() {
+    let mut left = file.clone();
+    let strike_out = |thing: &Thing| {
+        left.things.retain(|known| known != thing);
+        // A full disk: what was struck out is looked for once more next time.
+        write_over(path, &left).err().map(|error| one_line(&error))
+    };
+    let mut swept = remove_all(remover, &file, whose, strike_out).await;
+    if left.things.is_empty() {
         swept.trouble = fs::remove_file(path).err().map(|error| one_line(&error));
     }
     Some(swept)
