@@ -5,6 +5,7 @@ CARGO ?= cargo
 ENGINE ?= sim
 SEED ?= 1
 SEEDS ?= 1
+N ?= 20
 
 ##@ Every day
 
@@ -27,6 +28,12 @@ build: ## Build the optimised program into target/release
 .PHONY: bench
 bench: ## Measure: six suites at one seed, 100 seeds, 1,000 nodes
 	$(CARGO) bench --bench suites --bench sim_scale
+
+##@ Real clusters
+
+.PHONY: soak-kind
+soak-kind: $(if $(SEATRIAL),,build) ## End N (default 20) runs on kind in every way; nothing of ours may be left
+	N=$(N) SEED=$(SEED) ci/soak-kind
 
 ##@ Before a commit
 
@@ -59,6 +66,6 @@ clean: ## Remove everything that was built
 
 .PHONY: help
 help: ## Show this text
-	@awk 'BEGIN {FS = ":.*##"; printf "Usage: make <target> [ENGINE=sim] [SEED=1] [SEEDS=1]\n"} \
+	@awk 'BEGIN {FS = ":.*##"; printf "Usage: make <target> [ENGINE=sim] [SEED=1] [SEEDS=1] [N=20]\n"} \
 	 /^[a-z0-9-]+:.*##/ {printf "  %-12s %s\n", $$1, $$2} \
 	 /^##@/ {printf "\n%s\n", substr($$0, 5)}' $(MAKEFILE_LIST)

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::base::Error;
 use crate::engine::doctor::{Level, render, worst};
+use crate::engine::host::signals::Signals;
 use crate::engine::host::{Scope, sweep_with};
 use crate::stack::Stack;
 use crate::suite::provision::{self, Fate, Labelled, Place, Wanted, Workshop};
@@ -12,7 +13,7 @@ use super::args::{DownArgs, EngineArg, GcArgs, TargetArgs, UpArgs};
 use super::config::Config;
 use super::exit::Exit;
 use super::real;
-use super::run::{say, whisper};
+use super::run::{complain, say, whisper};
 use super::settings::{ClusterSettings, kubernetes, manifests};
 
 /// Brings up a kind cluster with the add-ons of a stack and leaves it running.
@@ -33,12 +34,19 @@ pub(super) fn up(args: &UpArgs) -> Result<Exit, Error> {
         return Ok(Exit::Passed);
     }
     let (board, _watching) = real::show_board(whisper(), workshop.signals.as_ref());
-    real::block_on(board.up(async {
+    let up = real::block_on(board.up(async {
         let cluster = real::bring_up(&wanted, &stack, &workshop).await?;
         say(&format!("{}\n", real::how_to_use(&cluster)));
         cluster.end(Fate::Keep).await
-    }))??;
-    Ok(Exit::Passed)
+    }))?;
+    match (up, workshop.signals.as_ref().and_then(Signals::interrupt)) {
+        (Ok(()), _) => Ok(Exit::Passed),
+        (Err(error), None) => Err(error),
+        (Err(error), Some(interrupt)) => {
+            complain(&error);
+            Ok(Exit::Signal(interrupt.exit_code()))
+        }
+    }
 }
 
 /// The kind cluster that is meant, and the stack that it is for.

@@ -1,5 +1,6 @@
 //! Exit codes, and the one place that turns errors into them.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -77,19 +78,21 @@ pub fn main() -> ExitCode {
             return exit.into();
         }
     };
-    let result = match &args.command {
+    let result = catch_unwind(AssertUnwindSafe(|| match &args.command {
         Command::Run(args) => run::run(args),
         Command::List => run::list(),
         Command::Up(args) => clusters::up(args),
         Command::Down(args) => clusters::down(args),
         Command::Gc(args) => clusters::gc(args),
         Command::Doctor(args) => clusters::doctor(args),
-    };
+    }));
     match result {
-        Ok(exit) => exit.into(),
-        Err(error) => {
+        Ok(Ok(exit)) => exit.into(),
+        Ok(Err(error)) => {
             run::complain(&error);
             Exit::from(&error).into()
         }
+        // The message is out already.
+        Err(_panic) => Exit::Bug.into(),
     }
 }

@@ -1,6 +1,7 @@
 //! The commands `run` and `list`.
 
 use std::io::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use crate::base::Error;
@@ -28,7 +29,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Error> {
     let mut text = Text::new(settings.n_seeds);
     let mut trials: Vec<ScenarioOutcome> = Vec::new();
     let running = Running::new(&settings, request, whisper())?;
-    let ran = running.session.run(&settings.selection, &mut |outcome| {
+    let mut on_outcome = |outcome: &ScenarioOutcome| {
         if !matches!(outcome.verdict, Verdict::Passed | Verdict::Ignored) {
             running.note_failure();
         }
@@ -40,9 +41,22 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Error> {
             say(&text.scenario(&std::mem::take(&mut trials)));
         }
         trials.push(outcome.clone());
-    });
+    };
+    // A bug of ours must leave no cluster behind either.
+    let ran = catch_unwind(AssertUnwindSafe(|| {
+        running.session.run(&settings.selection, &mut on_outcome)
+    }));
     say(&text.scenario(&trials));
     let closed = running.session.close();
+    let ran = match ran {
+        Ok(ran) => ran,
+        Err(panic) => {
+            if let Err(left) = closed {
+                complain(&left);
+            }
+            resume_unwind(panic)
+        }
+    };
     let run = ran.and_then(|run| {
         report::write(&run, &settings.report)?;
         say(&Text::summary(&run, Some(&settings.report)));

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -181,7 +182,7 @@ impl From<ProgramError> for Error {
     }
 }
 
-/// Runs calls, or writes them down. Clones share what is written down.
+/// Runs calls, or writes them down. Clones share what is written down and what was cut short.
 #[derive(Clone, Debug)]
 pub struct Programs {
     dry: Option<Arc<Mutex<Vec<String>>>>,
@@ -189,12 +190,14 @@ pub struct Programs {
     first: Option<PathBuf>,
     /// Id of the lease that processes are started under.
     lease: Option<String>,
+    /// Whether a call was killed before its end.
+    cut_short: Arc<AtomicBool>,
 }
 
 impl Programs {
     /// Runs every call.
     pub fn real() -> Self {
-        Programs { dry: None, first: None, lease: None }
+        Programs { dry: None, first: None, lease: None, cut_short: Arc::default() }
     }
 
     /// Runs every call; programs in `folder` come before those on `PATH`, for their children too.
@@ -217,6 +220,12 @@ impl Programs {
     /// Whether nothing is run.
     pub fn is_dry(&self) -> bool {
         self.dry.is_some()
+    }
+
+    /// Whether a call was killed before its end since this was asked last: then the engine that it
+    /// talked to may still do what it was asked for.
+    pub(super) fn take_cut_short(&self) -> bool {
+        self.cut_short.swap(false, Ordering::Relaxed)
     }
 
     /// The command lines written down so far, in order.
@@ -243,7 +252,8 @@ impl Programs {
             stderr: String::from_utf8_lossy(stderr).into_owned(),
         };
         let child = self.start(call).map_err(|trouble| failed(trouble, b"", b""))?;
-        let mut group = Group { pid: group_of(&child), child, ended: false };
+        let cut_short = Arc::clone(&self.cut_short);
+        let mut group = Group { pid: group_of(&child), child, ended: false, cut_short };
         let (stdout, stderr) = (group.child.stdout.take(), group.child.stderr.take());
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let ended = tokio::time::timeout(call.limit, async {
@@ -316,6 +326,7 @@ struct Group {
     pid: Option<Pid>,
     child: Child,
     ended: bool,
+    cut_short: Arc<AtomicBool>,
 }
 
 impl Drop for Group {
@@ -323,6 +334,7 @@ impl Drop for Group {
         if let Some(pid) = self.pid.filter(|_| !self.ended) {
             // Gone already is as good as killed.
             let _ = kill_process_group(pid, Signal::KILL);
+            self.cut_short.store(true, Ordering::Relaxed);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::lease::{Lease, STALE_AFTER, write_over};
 use super::lease_file::{Found, LeaseFile, TEMPORARY_PREFIX, Thing, read, read_all};
@@ -19,6 +19,9 @@ use crate::base::{millis, secs, wall};
 /// After a client of a container engine is killed, the engine may finish what it was asked for:
 /// starting a container takes it about a second.
 const SETTLE: Duration = secs(2);
+/// How often a silent engine is asked, and how long: one that restarts answers again within some
+/// ten seconds, on a busy machine within thirty.
+const ENGINE_POLL: (Duration, Duration) = (secs(2), secs(60));
 /// How often and how many times we look whether killed processes have ended.
 const KILL_POLL: (Duration, u32) = (millis(50), 100);
 
@@ -156,23 +159,43 @@ pub async fn sweep_with(
 }
 
 /// Removes everything that `lease`, a lease of this process, names; the newest first. What is gone
-/// is struck out; the lease itself stays for its owner to release.
+/// is struck out; the lease itself stays for its owner to release. An engine that does not answer
+/// may be restarting: it is waited for.
 pub async fn give_back(
     paths: &Paths,
     programs: &Programs,
     lease: &Lease,
     objects: Option<&dyn RemoveObjects>,
 ) -> Swept {
-    let file = lease.file();
+    give_back_within(ENGINE_POLL, paths, programs, lease, objects).await
+}
+
+async fn give_back_within(
+    (poll, patience): (Duration, Duration),
+    paths: &Paths,
+    programs: &Programs,
+    lease: &Lease,
+    objects: Option<&dyn RemoveObjects>,
+) -> Swept {
     let mut remover = Remover { paths, programs, objects, silent: BTreeMap::new() };
-    let whose = format!("this {}", file.purpose);
     let strike_out = |thing: &Thing| {
         // A full disk changes nothing about what is gone; `Lease::release` tells of the rest.
         let _ = lease.is_gone(thing);
         None
     };
-    let swept = remove_all(&mut remover, &file, whose, strike_out).await;
-    Swept { leases: vec![swept], busy: false, remarks: Vec::new() }
+    let give_up = Instant::now() + patience;
+    let mut removed = Vec::new();
+    loop {
+        let file = lease.file();
+        let whose = format!("this {}", file.purpose);
+        let mut swept = remove_all(&mut remover, &file, whose, strike_out).await;
+        removed.append(&mut swept.removed);
+        if std::mem::take(&mut remover.silent).is_empty() || Instant::now() >= give_up {
+            swept.removed = removed;
+            return Swept { leases: vec![swept], busy: false, remarks: Vec::new() };
+        }
+        sleep(poll).await;
+    }
 }
 
 /// Removes all things of `file`, the newest first. `strike_out` writes down that one is gone, or says
@@ -184,7 +207,7 @@ async fn remove_all(
     mut strike_out: impl FnMut(&Thing) -> Option<String>,
 ) -> SweptLease {
     let mut swept = SweptLease { whose, removed: Vec::new(), left: Vec::new(), trouble: None };
-    end_programs(&file.id).await;
+    end_programs(remover.programs, &file.id).await;
     for thing in file.things.iter().rev() {
         match remover.remove(file, thing).await {
             Outcome::Left(why) => {
@@ -255,17 +278,20 @@ async fn sweep_one(remover: &mut Remover<'_>, path: &Path) -> Option<SweptLease>
     Some(swept)
 }
 
-/// Ends programs of the lease `id` that outlived its owner and may still make things.
-async fn end_programs(id: &str) {
+/// Ends programs of the lease `id` that may still make things, and waits for what the engine does
+/// for those that were killed, now or when the run was cut short.
+async fn end_programs(programs: &Programs, id: &str) {
     let (poll, times) = KILL_POLL;
-    for turn in 0..times {
+    let mut killed = programs.take_cut_short();
+    for _ in 0..times {
         if kill_started_under(id) == 0 {
-            if turn > 0 {
-                sleep(SETTLE).await;
-            }
-            return;
+            break;
         }
+        killed = true;
         sleep(poll).await;
+    }
+    if killed {
+        sleep(SETTLE).await;
     }
 }
 

@@ -4,11 +4,15 @@
 mod borrow;
 mod make;
 mod preflight;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use futures::FutureExt as _;
 use serde_json::Value;
 
 use crate::addons::{self, AddOn, Loaded, Source};
@@ -202,8 +206,8 @@ fn left(swept: &Swept) -> Error {
     Error::environment(format!("not all is gone\n{}", swept.lines().join("\n")))
 }
 
-/// Runs `making`, unless a signal asks for an end first; on failure everything that `lease` names
-/// is removed again.
+/// Runs `making`, unless a signal asks for an end first; on failure, and after a panic, everything
+/// that `lease` names is removed again.
 async fn or_nothing<T>(
     workshop: &Workshop,
     lease: &Lease,
@@ -218,7 +222,15 @@ async fn or_nothing<T>(
     let made = tokio::select! {
         biased;
         () = interrupted => Err(Error::environment("interrupted while the cluster was brought up")),
-        made = making => made,
+        made = AssertUnwindSafe(making).catch_unwind() => match made {
+            Ok(made) => made,
+            Err(panic) => {
+                if let Err(left) = all_gone(workshop, lease).await {
+                    (workshop.tell)(&left.to_string());
+                }
+                resume_unwind(panic)
+            }
+        },
     };
     let Err(error) = made else { return made };
     match all_gone(workshop, lease).await {

@@ -463,8 +463,66 @@ async fn processes_of_other_leases_are_spared() {
         let output = child.stdout.take().expect("piped");
         BufReader::new(output).lines().next_line().await.expect("it is up");
     }
-    end_programs("sweep-test-1").await;
+    end_programs(&Programs::real(), "sweep-test-1").await;
     let ended = tokio::time::timeout(secs(10), ours.wait()).await;
     assert!(!ended.expect("in time").expect("asked").success());
     assert!(other.try_wait().expect("asked").is_none());
+}
+
+#[tokio::test]
+async fn what_the_engine_makes_for_a_run_that_was_cut_short_is_removed_too() {
+    let rig = Rig::new();
+    // The engine makes the container although its client is killed: outside of the client's group.
+    let create = "\
+        [ \"$1\" = create ] || exec $HERE/kind-delete \"$@\"
+        mkdir -p $HERE/containers
+        setsid env -u SEATRIAL_LEASE sh -c \"touch $HERE/creating; sleep 1
+          echo io.x-k8s.kind.cluster=st-1 > $HERE/containers/st-1-control-plane
+          echo 2999-01-01T00:00:00Z >> $HERE/containers/st-1-control-plane\" >&- 2>&- &
+        sleep 20";
+    rig.tools.add("kind", create);
+    rig.tools.add("kind-delete", FAKE_KIND);
+    let lease = Lease::take(&rig.paths.leases(), "run-1", "run").expect("taken");
+    lease.will_make(cluster("st-1")).expect("written");
+    let programs = rig.tools.programs();
+    let under = programs.under(lease.id());
+    let call = docker().kind(["create", "cluster"]);
+    let asked = async {
+        while !rig.tools.folder().join("creating").exists() {
+            sleep(millis(20)).await;
+        }
+    };
+    tokio::select! {
+        _ = under.run(&call) => panic!("it takes 20 s"),
+        () = asked => {}
+    }
+    let swept = give_back(&rig.paths, &programs, &lease, None).await;
+    assert!(swept.is_clean(), "{swept:?}");
+    sleep(SETTLE).await;
+    assert!(rig.containers().is_empty(), "{:?}", rig.containers());
+    lease.release().expect("nothing is left");
+}
+
+#[tokio::test]
+async fn a_run_waits_for_an_engine_that_restarts_but_not_for_ever() {
+    let rig = Rig::new();
+    let docker =
+        format!("echo x >> $HERE/asked\n[ $(wc -l < $HERE/asked) -gt 3 ] || exit 1\n{FAKE_DOCKER}");
+    rig.tools.add("docker", &docker);
+    rig.container("st-1-control-plane", "io.x-k8s.kind.cluster=st-1", LATER);
+    let lease = Lease::take(&rig.paths.leases(), "run-1", "run").expect("taken");
+    lease.will_make(cluster("st-1")).expect("written");
+    let (paths, programs, patience) =
+        (&rig.paths, rig.tools.programs(), (millis(20), millis(1_000)));
+    let swept = give_back_within(patience, paths, &programs, &lease, None).await;
+    assert!(swept.is_clean(), "{swept:?}");
+    assert!(rig.containers().is_empty());
+    lease.release().expect("nothing is left");
+
+    rig.tools.add("docker", "exit 1");
+    let lease = Lease::take(&rig.paths.leases(), "run-2", "run").expect("taken");
+    lease.will_make(cluster("st-2")).expect("written");
+    let swept = give_back_within(patience, paths, &programs, &lease, None).await;
+    assert_eq!(swept.leases[0].left.len(), 1, "{swept:?}");
+    lease.release().expect_err("it may be there still");
 }
