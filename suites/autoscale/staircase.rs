@@ -26,8 +26,8 @@ const KEEPS_UP_MS: f64 = 300.0;
 /// Under a tight CPU limit, or on a machine with few cores, a page takes its time even when it is
 /// alone: then this many times that of the first, light step counts.
 const SLOWER: f64 = 4.0;
-/// And no more than this, in milliseconds: users have gone by then.
-const SLOWEST_MS: f64 = 3000.0;
+/// And no more than this, in milliseconds: soon after it clients give up.
+const SLOWEST_MS: f64 = 8000.0;
 
 /// The autoscaler of the front.
 ///
