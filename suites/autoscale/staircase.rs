@@ -1,14 +1,18 @@
 //! Load in steps until the autoscaler asks for its maximum.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::time::Duration;
 
 use k8s_openapi::api::autoscaling::v1::HorizontalPodAutoscaler;
-use kube::Api;
+use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use kube::{Api, ResourceExt as _};
 use serde_json::Value;
 
 use crate::base::secs;
+use crate::k8s::milli;
 use crate::load::{ArrivalPlan, Load, Stats};
 use crate::observe::CauseClass;
 use crate::suite::{Autoscaler, Lane, Stop, Trial};
@@ -28,6 +32,10 @@ const KEEPS_UP_MS: f64 = 300.0;
 const SLOWER: f64 = 4.0;
 /// And no more than this, in milliseconds: soon after it clients give up.
 const SLOWEST_MS: f64 = 8000.0;
+
+/// A machine whose nodes use this share of its CPUs has none left that matters: programs beside the
+/// nodes use them too, and metrics lag by 15 to 30 s.
+const BUSY_PERCENT: u64 = 80;
 
 /// The autoscaler of the front.
 ///
@@ -72,6 +80,10 @@ pub async fn climb(trial: &Trial, autoscaler: &Autoscaler) -> Result<u64, Stop> 
         trial.stop_load(load).await;
     }
     if let Err(error) = asked {
+        if let Some(busy) = machines_without_cpu(trial).await? {
+            let expected = format!("load enough for {} replicas", autoscaler.max);
+            return Err(Stop::inconclusive(expected, busy));
+        }
         let class = if !requests_cpu(trial) {
             CauseClass::AutoscalerBlind
         } else if ran_out_of_memory(trial).await? {
@@ -120,6 +132,40 @@ async fn raise(trial: &Trial, current: &RefCell<Option<Load>>) -> Result<Infalli
             (idx + 1).min(RATES.len() - 1)
         };
     }
+}
+
+/// The machines that have no CPU left: pods there cannot use what would have them scaled, however high
+/// the load. `None` where there is CPU, or no metrics of nodes are served.
+async fn machines_without_cpu(trial: &Trial) -> Result<Option<String>, Stop> {
+    let request = http::Request::get("/apis/metrics.k8s.io/v1beta1/nodes").body(Vec::new());
+    let request = request.map_err(|error| Stop::errored(error.to_string()))?;
+    let metrics: Value = match trial.client().request(request).await {
+        Ok(metrics) => metrics,
+        Err(kube::Error::Api(_)) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let used = |name: &str| {
+        let items = metrics.get("items")?.as_array()?;
+        let item =
+            items.iter().find(|item| item.pointer("/metadata/name") == Some(&name.into()))?;
+        milli(&Quantity(item.pointer("/usage/cpu")?.as_str()?.to_owned()))
+    };
+    // Nodes that share a kernel share its CPUs, and each claims all of them.
+    let mut machines: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    for node in Scope::all(Api::<Node>::all(trial.client())).list().await? {
+        let name = node.name_any();
+        let status = node.status.as_ref();
+        let boot = status.and_then(|status| Some(status.node_info.as_ref()?.boot_id.clone()));
+        let allocatable = status.and_then(|status| milli(status.allocatable.as_ref()?.get("cpu")?));
+        let machine = machines.entry(boot.filter(|id| !id.is_empty()).unwrap_or(name)).or_default();
+        machine.0 += used(&node.name_any()).unwrap_or(0);
+        machine.1 = machine.1.max(allocatable.unwrap_or(u64::MAX / 100));
+    }
+    let is_busy = |(used, has): &&(u64, u64)| used * 100 >= has * BUSY_PERCENT;
+    let busy = machines.values().filter(is_busy);
+    let busy: Vec<_> = busy.map(|(used, has)| format!("{used}m of {has}m are in use")).collect();
+    let text = format!("the machine has no CPU left to give to the pods: {}", busy.join(", "));
+    Ok((!busy.is_empty()).then_some(text))
 }
 
 /// Whether every container of the front requests CPU, of which utilisation is a share.
