@@ -72,9 +72,19 @@ impl Cluster {
         let object = json!({"metadata": {"name": self.namespace, "labels": {key: value}}});
         let made = spaces.create(&PostParams::default(), &from_json(object)?).await;
         made.map_err(|e| format!("no namespace: {e}"))?;
-        let account =
-            self.until("default", ADMITTED, "the ServiceAccount", |_: &ServiceAccount| true);
+        let needs_token = self.has_token_secrets();
+        let usable = move |account: &ServiceAccount| {
+            !needs_token || account.secrets.as_ref().is_some_and(|secrets| !secrets.is_empty())
+        };
+        let account = self.until("default", ADMITTED, "the ServiceAccount", usable);
         account.await.map(|_| ())
+    }
+
+    /// Before 1.24 a pod is admitted only once its ServiceAccount has a Secret with a token; the
+    /// simulator makes no such Secrets at any version.
+    fn has_token_secrets(&self) -> bool {
+        let minor = self.engine.kubernetes().rsplit('.').next().and_then(|m| m.parse::<u8>().ok());
+        self.engine.name() != "sim" && minor.is_some_and(|minor| minor < 24)
     }
 
     /// Removes the namespace, and waits until nothing in it is left to disturb the next body.
