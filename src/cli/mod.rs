@@ -1,6 +1,6 @@
 //! Cli: arguments, settings, commands, exit codes.
 //! Owns: `Args` (as typed), `Settings` (as resolved), flag > environment > file > default.
-//! Imports: base, suite, report, engine, observe. Never: logic that a test would want without a process.
+//! Imports: base, wait, stack, suites, suite, report, engine, observe. Never: logic that a test would want without a process.
 //! Time and errors: parsing only parses; main alone returns an exit code.
 //! Source: the README's table of exit codes. Proof: tests/cli.rs.
 

@@ -1,6 +1,6 @@
 //! Suite: scenarios, selection, the trial's context and the runner.
 //! Owns: `Suite`, `Scenario`, `Trial`, phases, capability matching, target discovery, the clients suites use.
-//! Imports: base, k8s, wait, stack, engine, load, observe. Never: sim, report, cli, printing, exiting.
+//! Imports: base, k8s, wait, stack, addons, engine, load, observe. Never: sim, report, cli, printing, exiting.
 //! Time and errors: a deadline per phase; cleanup runs last-in first-out after failure too; ignored has a reason.
 //! Source: libtest-mimic, nextest harness rules. Proof: tests/runner.rs, tests/stages.rs.
 
