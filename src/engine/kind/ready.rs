@@ -41,9 +41,11 @@ pub(super) async fn client(cluster: &KindCluster) -> Result<kube::Client, Error>
     let kubeconfig = Kubeconfig::read_from(&cluster.kubeconfig).map_err(|error| bad(&error))?;
     let options =
         KubeConfigOptions { context: Some(cluster.context()), ..KubeConfigOptions::default() };
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options)
+    let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &options)
         .await
         .map_err(|error| bad(&error))?;
+    // The waits below ask again by themselves, and say what was answered.
+    config.default_retry = false;
     kube::Client::try_from(config).map_err(|error| bad(&error))
 }
 

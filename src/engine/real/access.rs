@@ -90,6 +90,9 @@ impl Access {
         config.write_timeout = Some(REQUEST_LIMIT);
         // A watch is silent for as long as nothing changes; `PatienceLayer` ends all the others.
         config.read_timeout = None;
+        // A refused eviction (429) and an API that is not there yet (503) are answers that are waited on
+        // with a deadline; kube would hide them for minutes.
+        config.default_retry = false;
         // A proxy for the Internet (HTTPS_PROXY) does not lead to a cluster; NO_PROXY is not read.
         if !named_proxy {
             config.proxy_url = None;
