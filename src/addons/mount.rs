@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{PersistentVolume, Pod};
+use k8s_openapi::api::core::v1::{Node, PersistentVolume, Pod};
 use k8s_openapi::api::storage::v1::VolumeAttachment;
 use kube::api::{Api, DeleteParams, ListParams};
 use kube::{Client, ResourceExt as _};
@@ -87,9 +87,21 @@ fn uses(pod: &Pod, claims: &BTreeSet<Key>) -> bool {
     pod_claims(pod).any(|(_, claim)| claims.contains(&(namespace.clone(), claim)))
 }
 
-/// Deletes the controllers, so that nothing comes back, then the pods.
+/// Deletes the pods, then their controllers. In this order, because a controller's end would give its
+/// pods their full grace, which a kubelet that began with it does not shorten (1.20); and on cordoned
+/// nodes, so that nothing comes back in between.
 async fn end(client: &Client, pods: &[Pod]) -> Result<(), kube::Error> {
-    for ((kind, namespace), names) in controllers(client, pods).await? {
+    let nodes: Api<Node> = Api::all(client.clone());
+    for node in nodes.list(&ListParams::default()).await? {
+        nodes.cordon(&node.name_any()).await?;
+    }
+    let controllers = controllers(client, pods).await?;
+    let params = DeleteParams::default().grace_period(GRACE_SECONDS);
+    for pod in pods {
+        let namespace = pod.namespace().unwrap_or_default();
+        delete::<Pod>(client, &namespace, &pod.name_any(), &params).await?;
+    }
+    for ((kind, namespace), names) in controllers {
         for name in names {
             let params = DeleteParams::background();
             match kind.as_str() {
@@ -102,11 +114,6 @@ async fn end(client: &Client, pods: &[Pod]) -> Result<(), kube::Error> {
                 _ => {}
             }
         }
-    }
-    let params = DeleteParams::default().grace_period(GRACE_SECONDS);
-    for pod in pods {
-        let namespace = pod.namespace().unwrap_or_default();
-        delete::<Pod>(client, &namespace, &pod.name_any(), &params).await?;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::future::try_join_all;
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
@@ -21,6 +21,8 @@ const REMOVED: Deadline = Deadline::new(
     secs(300),
     "pods end within their grace, volumes are unmounted, then the namespace is emptied",
 );
+/// Grace of pods that nobody is connected to; not zero, which would not wait for the kubelet.
+const NO_CLIENTS_GRACE_S: u32 = 1;
 /// Volumes of deleted claims are gone.
 const VOLUMES_REMOVED: Deadline =
     Deadline::new(secs(90), "the provisioner deletes the data of one volume after the other");
@@ -52,6 +54,7 @@ impl SharedCluster {
     /// What is left, and what holds it.
     pub(super) async fn remove(&self, extent: Extent) -> Result<(), Stop> {
         let volumes = self.release_volumes().await?;
+        self.end_pods().await?;
         let mut going = Vec::new();
         let mut last = Vec::new();
         for manifest in self.request.stack.objects().iter().rev() {
@@ -84,6 +87,28 @@ impl SharedCluster {
         })
         .await?;
         Ok(())
+    }
+
+    /// Ends the pods of the stack without the grace that they need while they have clients. Their
+    /// controllers go after them, because those would grant it.
+    async fn end_pods(&self) -> Result<(), Stop> {
+        let params = DeleteParams::default().grace_period(NO_CLIENTS_GRACE_S);
+        for pod in self.pods_of_ours().await? {
+            let namespace = pod.namespace().unwrap_or_default();
+            let api: Api<Pod> = Api::namespaced(self.client.clone(), &namespace);
+            ignore_missing(api.delete(&pod.name_any(), &params).await)?;
+        }
+        Ok(())
+    }
+
+    /// Pods in the stack's namespaces that end with it.
+    async fn pods_of_ours(&self) -> Result<Vec<Arc<Pod>>, Stop> {
+        let mut pods = self.pods().await?;
+        pods.retain(|pod| {
+            self.options.ownership == Ownership::Made
+                || self.has_made(&pod.namespace().unwrap_or_default())
+        });
+        Ok(pods)
     }
 
     /// Custom objects and definitions outside the namespaces where the stack runs, and the
@@ -202,10 +227,7 @@ impl SharedCluster {
             Ok::<_, String>(left.map(|now| held(&going.object, &now)))
         });
         let mut left: Vec<String> = try_join_all(read).await?.into_iter().flatten().collect();
-        let pods = self.pods().await.map_err(|stop| stop.message)?;
-        let ours =
-            |namespace: &str| self.options.ownership == Ownership::Made || self.has_made(namespace);
-        for pod in pods.iter().filter(|pod| ours(&pod.namespace().unwrap_or_default())) {
+        for pod in self.pods_of_ours().await.map_err(|stop| stop.message)? {
             let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
             let name = pod.name_any();
             left.push(format!("Pod {name} on {} still ends", node.unwrap_or("no node")));
