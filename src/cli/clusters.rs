@@ -7,7 +7,7 @@ use crate::engine::doctor::{Level, render, worst};
 use crate::engine::host::signals::Signals;
 use crate::engine::host::{Scope, sweep_with};
 use crate::stack::Stack;
-use crate::suite::provision::{self, Fate, Labelled, Place, Wanted, Workshop};
+use crate::suite::provision::{self, Fate, Inside, Place, Wanted, Workshop};
 
 use super::args::{DownArgs, EngineArg, GcArgs, TargetArgs, UpArgs};
 use super::config::Config;
@@ -95,8 +95,10 @@ pub(super) fn gc(args: &GcArgs) -> Result<Exit, Error> {
 }
 
 fn sweep(workshop: &Workshop, scope: &Scope) -> Result<Exit, Error> {
-    let swept = sweep_with(&workshop.paths, &workshop.programs, scope, Some(&Labelled));
-    let swept = real::block_on(swept)?;
+    let swept = real::block_on(async {
+        let inside = Inside::new(workshop);
+        sweep_with(&workshop.paths, &workshop.programs, scope, Some(&inside)).await
+    })?;
     if swept.busy {
         return Err(Error::environment("another Seatrial sweeps at this moment; try again"));
     }

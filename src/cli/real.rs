@@ -168,9 +168,8 @@ pub(super) async fn bring_up(
 
 /// Removes what dead runs left, and says what was removed.
 pub(super) async fn sweep_dead(workshop: &Workshop) {
-    let swept =
-        sweep_with(&workshop.paths, &workshop.programs, &Scope::Dead, Some(&provision::Labelled))
-            .await;
+    let inside = provision::Inside::new(workshop);
+    let swept = sweep_with(&workshop.paths, &workshop.programs, &Scope::Dead, Some(&inside)).await;
     swept.lines().iter().for_each(|line| (workshop.tell)(line));
 }
 

@@ -25,5 +25,5 @@ pub use lock::adopt;
 pub use paths::{HomeVariables, Paths, make_private_folder, write_private};
 pub use process::{Life, Owner, ProcessId};
 pub use program::{Call, ProgramError, Programs, Ran, Trouble};
-pub use remove::{RemoveObjects, TEMPORARY_NAME};
+pub use remove::{InClusters, TEMPORARY_NAME};
 pub use sweep::{Scope, Swept, SweptLease, give_back, sweep, sweep_with};

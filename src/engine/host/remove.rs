@@ -28,15 +28,20 @@ const REMOVE_LIMIT: Duration = secs(300);
 /// machines may differ by, were there before us.
 const CLOCK_SLACK_SECS: i64 = 300;
 
-/// Deletes objects in clusters that are not ours.
-pub trait RemoveObjects: Send + Sync {
-    /// Deletes what carries our label with the value `lease`, and returns when it is gone.
+/// What removing asks of those who can talk to a cluster.
+pub trait InClusters: Send + Sync {
+    /// Deletes what carries our label with the value `lease` in a cluster that is not ours, and returns
+    /// when it is gone.
     fn remove<'a>(
         &'a self,
         lease: &'a str,
         kubeconfig: &'a str,
         context: &'a str,
     ) -> BoxFuture<'a, Result<(), Error>>;
+
+    /// Lets go of what would hang the host if its cluster, which is ours, went first. What cannot be let
+    /// go of is told, and the cluster goes all the same.
+    fn before_delete<'a>(&'a self, kubeconfig: &'a Path) -> BoxFuture<'a, ()>;
 }
 
 /// What became of a thing.
@@ -54,7 +59,7 @@ pub(super) enum Outcome {
 pub(super) struct Remover<'a> {
     pub(super) paths: &'a Paths,
     pub(super) programs: &'a Programs,
-    pub(super) objects: Option<&'a dyn RemoveObjects>,
+    pub(super) clusters: Option<&'a dyn InClusters>,
     /// Engines that did not answer, with what they said: asked once is enough.
     pub(super) silent: BTreeMap<ContainerEngine, String>,
 }
@@ -66,8 +71,8 @@ impl Remover<'_> {
             Thing::Container { engine, name } => self.container(lease, engine, name).await,
             Thing::LoopDevice { file, .. } => self.loop_devices(file).await,
             Thing::Path { path } => self.path(path).await,
-            Thing::Objects { kubeconfig, context } => match self.objects {
-                Some(objects) => match objects.remove(&lease.id, kubeconfig, context).await {
+            Thing::Objects { kubeconfig, context } => match self.clusters {
+                Some(clusters) => match clusters.remove(&lease.id, kubeconfig, context).await {
                     Ok(()) => Ok(true),
                     Err(error) => Err(one_line(&error)),
                 },
@@ -101,9 +106,13 @@ impl Remover<'_> {
         // Never the user's kubeconfig: kind would take the cluster's entry out of it.
         let folder = self.paths.cluster(name);
         let was_there = folder.exists();
+        let kubeconfig = folder.join("kubeconfig");
+        if let (Some(clusters), true) = (self.clusters, kubeconfig.is_file()) {
+            clusters.before_delete(&kubeconfig).await;
+        }
         let delete = engine
             .kind(["delete", "cluster", "--name", name, "--kubeconfig"])
-            .arg(folder.join("kubeconfig"))
+            .arg(kubeconfig)
             .limit(REMOVE_LIMIT);
         let mut trouble = self.programs.run(&delete).await.err().map(|error| one_line(&error));
         if !was_there {

@@ -13,7 +13,7 @@ use super::lock::{FolderLock, is_held};
 use super::paths::Paths;
 use super::process::{Life, Owner, kill_started_under};
 use super::program::Programs;
-use super::remove::{Outcome, RemoveObjects, Remover, one_line};
+use super::remove::{InClusters, Outcome, Remover, one_line};
 use crate::base::{millis, secs, wall};
 
 /// After a client of a container engine is killed, the engine may finish what it was asked for:
@@ -110,7 +110,7 @@ pub async fn sweep(paths: &Paths, programs: &Programs, scope: &Scope) -> Swept {
     sweep_with(paths, programs, scope, None).await
 }
 
-/// Sweeps the leases of `scope`; `objects` deletes what is in clusters that are not ours.
+/// Sweeps the leases of `scope`; `clusters` does what has to be done inside of clusters.
 ///
 /// Each thing is struck out of its lease when it is seen to be gone, the newest first; the lease
 /// goes last. Whatever stands in the way leaves the lease for the next sweep.
@@ -118,7 +118,7 @@ pub async fn sweep_with(
     paths: &Paths,
     programs: &Programs,
     scope: &Scope,
-    objects: Option<&dyn RemoveObjects>,
+    clusters: Option<&dyn InClusters>,
 ) -> Swept {
     let folder = paths.leases();
     let mut swept = Swept::default();
@@ -145,7 +145,7 @@ pub async fn sweep_with(
     };
     remove_temporaries(&folder);
     let here = Owner::current();
-    let mut remover = Remover { paths, programs, objects, silent: BTreeMap::new() };
+    let mut remover = Remover { paths, programs, clusters, silent: BTreeMap::new() };
     for Found { path, content } in found {
         match content {
             Err(why) => swept.remarks.extend(not_understood(&path, &why)),
@@ -165,9 +165,9 @@ pub async fn give_back(
     paths: &Paths,
     programs: &Programs,
     lease: &Lease,
-    objects: Option<&dyn RemoveObjects>,
+    clusters: Option<&dyn InClusters>,
 ) -> Swept {
-    give_back_within(ENGINE_POLL, paths, programs, lease, objects).await
+    give_back_within(ENGINE_POLL, paths, programs, lease, clusters).await
 }
 
 async fn give_back_within(
@@ -175,9 +175,9 @@ async fn give_back_within(
     paths: &Paths,
     programs: &Programs,
     lease: &Lease,
-    objects: Option<&dyn RemoveObjects>,
+    clusters: Option<&dyn InClusters>,
 ) -> Swept {
-    let mut remover = Remover { paths, programs, objects, silent: BTreeMap::new() };
+    let mut remover = Remover { paths, programs, clusters, silent: BTreeMap::new() };
     let strike_out = |thing: &Thing| {
         // A full disk changes nothing about what is gone; `Lease::release` tells of the rest.
         let _ = lease.is_gone(thing);

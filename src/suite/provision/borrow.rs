@@ -3,27 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures::future::BoxFuture;
-use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, PropagationPolicy};
-use kube::discovery::{Discovery, verbs};
-use kube::{Api, Client, ResourceExt as _};
+use kube::Client;
 
 use super::make::probe;
 use super::{Provisioned, Wanted, Workshop, check_version, load, needed, objects, or_nothing};
 use crate::addons::{self, AddOn, Plan, Setup};
 use crate::base::{Error, secs};
 use crate::engine::FrontDoor;
-use crate::engine::host::{LEASE_LABEL, Lease, RemoveObjects, Thing};
+use crate::engine::host::{LEASE_LABEL, Lease, Thing};
 use crate::engine::real::{Access, Given, RealCluster, find_front_door};
 use crate::load::Target;
 use crate::stack::Stack;
 use crate::wait::{Deadline, until_ok};
-
-/// Objects of a stack end with their pods.
-const OBJECTS_GONE: Deadline =
-    Deadline::new(secs(300), "pods end within their grace period, then their volumes go");
-/// Removed by controllers after their owners, and not to be deleted one by one.
-const DERIVED: [&str; 5] = ["Pod", "ReplicaSet", "EndpointSlice", "Endpoints", "Event"];
 
 /// Takes the cluster of `access` into use.
 pub(super) async fn borrow(
@@ -134,81 +125,4 @@ fn complaint(access: &Access, missing: &BTreeMap<AddOn, String>) -> Error {
          and undone by this run",
         lines.join("\n")
     ))
-}
-
-/// Deletes what carries the label of a lease, in any cluster and of any kind.
-#[derive(Clone, Copy, Debug)]
-pub struct Labelled;
-
-impl RemoveObjects for Labelled {
-    fn remove<'a>(
-        &'a self,
-        lease: &'a str,
-        kubeconfig: &'a str,
-        context: &'a str,
-    ) -> BoxFuture<'a, Result<(), Error>> {
-        Box::pin(async move {
-            let access = Access {
-                kubeconfig: (!kubeconfig.is_empty()).then(|| kubeconfig.into()),
-                context: Some(context.to_owned()),
-            };
-            let client = access.client()?;
-            let gone = until_ok("objects with our label are gone", OBJECTS_GONE, || {
-                delete_labelled(&client, lease)
-            });
-            gone.await.map_err(|error| Error::environment(error.to_string()))
-        })
-    }
-}
-
-/// Deletes once; `Err` names what is still there.
-async fn delete_labelled(client: &Client, lease: &str) -> Result<(), String> {
-    let text = |error: kube::Error| error.to_string();
-    let discovery = Discovery::new(client.clone()).run().await.map_err(text)?;
-    let params = ListParams::default().labels(&format!("{LEASE_LABEL}={lease}"));
-    let mut left = Vec::new();
-    for group in discovery.groups() {
-        for (resource, capabilities) in group.recommended_resources() {
-            let deletable = capabilities.supports_operation(verbs::LIST)
-                && capabilities.supports_operation(verbs::DELETE);
-            if !deletable || DERIVED.contains(&resource.kind.as_str()) {
-                continue;
-            }
-            let all: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
-            let found = match all.list(&params).await {
-                Ok(list) => list.items,
-                // An aggregated API that is down cannot hold anything of ours.
-                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 405 | 503) => continue,
-                Err(error) => return Err(text(error)),
-            };
-            for object in found {
-                left.push(format!("{} {}", resource.kind, object.name_any()));
-                delete_one(client, &resource, &object).await.map_err(text)?;
-            }
-        }
-    }
-    if left.is_empty() { Ok(()) } else { Err(format!("still there: {}", left.join(", "))) }
-}
-
-async fn delete_one(
-    client: &Client,
-    resource: &ApiResource,
-    object: &DynamicObject,
-) -> Result<(), kube::Error> {
-    if object.metadata.deletion_timestamp.is_some() {
-        return Ok(());
-    }
-    let api: Api<DynamicObject> = match object.namespace() {
-        Some(namespace) => Api::namespaced_with(client.clone(), &namespace, resource),
-        None => Api::all_with(client.clone(), resource),
-    };
-    let params = DeleteParams {
-        propagation_policy: Some(PropagationPolicy::Background),
-        ..DeleteParams::default()
-    };
-    match api.delete(&object.name_any(), &params).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-        Err(error) => Err(error),
-    }
 }

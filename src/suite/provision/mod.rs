@@ -2,6 +2,7 @@
 //! needs; and its end, whatever happened in between.
 
 mod borrow;
+mod inside;
 mod make;
 mod preflight;
 #[cfg(test)]
@@ -25,7 +26,7 @@ use crate::engine::real::{Access, RealCluster};
 use crate::k8s::Profile;
 use crate::stack::Stack;
 
-pub use borrow::Labelled;
+pub use inside::Inside;
 pub use preflight::{findings, node_image_here};
 
 /// Where the cluster comes from.
@@ -110,7 +111,6 @@ pub struct Provisioned {
 struct Made {
     cluster: KindCluster,
     nodes: Arc<KindNodes>,
-    has_ceph: bool,
     /// A cluster that later runs use too; held while this one does.
     reuse: Option<FileLock>,
 }
@@ -170,20 +170,13 @@ impl Provisioned {
     /// # Errors
     /// Environment: what is left, and how to remove it.
     pub async fn end(self, fate: Fate) -> Result<(), Error> {
-        let Provisioned { engine, lease, workshop, made, .. } = self;
+        let Provisioned { lease, workshop, made, .. } = self;
         let Some(made) = made else { return all_gone(&workshop, &lease).await };
         let reused = made.reuse.is_some();
         if fate == Fate::Keep || reused {
             // A node that a scenario left off would be missing for the next user.
             made.nodes.undo().await?;
             return lease.keep();
-        }
-        let hurry = workshop.signals.as_ref().is_some_and(|s| s.urgency() >= Urgency::Hurry);
-        if made.has_ceph && !hurry {
-            // A kernel mount that outlives its node can hang the host; deletion goes on all the same.
-            if let Err(mounted) = addons::before_delete(&engine.client()).await {
-                (workshop.tell)(&mounted.to_string());
-            }
         }
         all_gone(&workshop, &lease).await
     }
@@ -196,7 +189,7 @@ impl Provisioned {
 async fn all_gone(workshop: &Workshop, lease: &Lease) -> Result<(), Error> {
     let swept = crate::wait::doing(
         "remove what was made",
-        give_back(&workshop.paths, &workshop.programs, lease, Some(&Labelled)),
+        give_back(&workshop.paths, &workshop.programs, lease, Some(&Inside::new(workshop))),
     )
     .await;
     if swept.is_clean() { lease.release() } else { Err(left(&swept)) }

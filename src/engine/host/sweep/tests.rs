@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::symlink;
 use std::process::Stdio;
+use std::sync::Mutex;
 
 use futures::future::BoxFuture;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -350,10 +351,13 @@ async fn half_written_leases_of_dead_writers_go_after_a_while() {
     assert!(!old.exists() && new.exists());
 }
 
-/// Deletes objects in the context `good` and no other.
-struct OneContext;
+/// Deletes objects in the context `good` and no other; remembers the clusters that are about to go.
+#[derive(Default)]
+struct OneContext {
+    going: Mutex<Vec<PathBuf>>,
+}
 
-impl RemoveObjects for OneContext {
+impl InClusters for OneContext {
     fn remove<'a>(
         &'a self,
         lease: &'a str,
@@ -367,6 +371,11 @@ impl RemoveObjects for OneContext {
         };
         Box::pin(async move { deleted })
     }
+
+    fn before_delete<'a>(&'a self, kubeconfig: &'a Path) -> BoxFuture<'a, ()> {
+        self.going.lock().expect("free").push(kubeconfig.to_owned());
+        Box::pin(async {})
+    }
 }
 
 #[tokio::test]
@@ -378,11 +387,33 @@ async fn objects_elsewhere_are_deleted_by_those_who_can() {
     let swept = rig.sweep(Scope::Dead).await;
     assert!(swept.lines()[0].contains("`seatrial gc` deletes them"), "{swept:?}");
     let programs = rig.tools.programs();
-    let swept = sweep_with(&rig.paths, &programs, &Scope::Dead, Some(&OneContext)).await;
+    let swept = sweep_with(&rig.paths, &programs, &Scope::Dead, Some(&OneContext::default())).await;
     let [lease] = &swept.leases[..] else { panic!("{swept:?}") };
     assert_eq!(lease.removed, [objects("good")]);
     assert_eq!(lease.left, [(objects("bad"), "no such context".to_owned())]);
     assert_eq!(read(&path).expect("it is there").expect("whole").things, [objects("bad")]);
+}
+
+#[tokio::test]
+async fn a_cluster_lets_go_of_its_mounts_before_it_goes() {
+    let rig = Rig::new();
+    for name in ["st-1", "st-2", "st-3"] {
+        // The third is in the lease and was not made yet.
+        if name != "st-3" {
+            let label = format!("io.x-k8s.kind.cluster={name}");
+            rig.container(&format!("{name}-control-plane"), &label, LATER);
+        }
+        fs::create_dir_all(rig.paths.cluster(name)).expect("a folder");
+    }
+    let kubeconfig = |name: &str| rig.paths.cluster(name).join("kubeconfig");
+    for name in ["st-1", "st-3"] {
+        fs::write(kubeconfig(name), "secret").expect("written");
+    }
+    rig.dead("run-1", ["st-1", "st-2", "st-3"].map(cluster).to_vec());
+    let inside = OneContext::default();
+    sweep_with(&rig.paths, &rig.tools.programs(), &Scope::Dead, Some(&inside)).await;
+    assert_eq!(*inside.going.lock().expect("free"), [kubeconfig("st-1")]);
+    assert!(rig.containers().is_empty(), "{:?}", rig.containers());
 }
 
 #[tokio::test]
