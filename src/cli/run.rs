@@ -87,6 +87,9 @@ fn dry_run(settings: &Settings) -> Result<Exit, Error> {
         crate::suite::EngineChoice::Sim => Vec::new(),
         _ => real::block_on(provision::dry_run(&wanted, &stack, &workshop.paths))??,
     };
+    if commands.is_empty() {
+        say(&format!("engine {}: no external command is run\n", settings.engine.name()));
+    }
     for command in commands {
         say(&format!("{command}\n"));
     }

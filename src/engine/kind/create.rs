@@ -34,7 +34,8 @@ const NAME_CHARS: &str = "abcdefghijklmnopqrstuvwxyz0123456789.-";
 const LAST_WORDS_LIMIT: Duration = secs(10);
 
 /// Creates the cluster that `spec` asks for. What is made is written into `lease` first, and is
-/// gone again when this fails; when the future is dropped, the lease still names it.
+/// gone again when this fails; when the future is dropped, the lease still names it. `tell` gets
+/// remarks for the user.
 ///
 /// # Errors
 /// The spec is wrong (usage), images are missing, or a step failed: the reason, its fix if known,
@@ -44,11 +45,15 @@ pub async fn create(
     containers: &Containers,
     lease: &Lease,
     paths: &Paths,
+    tell: &dyn Fn(&str),
 ) -> Result<KindCluster, Error> {
     let topology = spec.topology()?;
     let image = spec.image(&topology)?;
     // Everything that can be found missing is found before anything is made.
     let plan = doing("look for images", plan(spec, containers)).await?;
+    for image in &plan.unproven {
+        tell(&format!("{image}: the archive has the tag, and no digest to compare"));
+    }
     have_node_images(image.as_ref(), &topology, containers).await?;
     let cluster = draft(spec, image, &topology, containers, paths).await?;
     if !containers.programs().is_dry() {

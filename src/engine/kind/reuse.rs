@@ -39,8 +39,8 @@ pub enum Kept {
     },
 }
 
-/// The key of the cluster that `spec` asks for, with the add-ons pinned by `addons`
-/// (name, version and hash of each). Equal keys mean interchangeable clusters.
+/// The key of the cluster that `spec` asks for, with `addons` in it (name, version and
+/// content of each). Equal keys mean interchangeable clusters.
 ///
 /// # Errors
 /// The spec is wrong.

@@ -86,7 +86,7 @@ impl Machine {
     }
 
     async fn create(&mut self, spec: &KindSpec) -> Result<KindCluster, Error> {
-        create(spec, &self.containers, &self.lease, &self.paths).await
+        create(spec, &self.containers, &self.lease, &self.paths, &|_| {}).await
     }
 
     /// A cluster whose containers run and whose API was not waited for.
@@ -403,7 +403,8 @@ async fn a_dry_run_shows_every_command_in_order() {
         wanted_images: vec!["wordpress:6".into(), "mysql:8".into()],
         ..KindSpec::default()
     };
-    let cluster = create(&spec, &containers, &lease, &paths).await.expect("nothing is run");
+    let cluster =
+        create(&spec, &containers, &lease, &paths, &|_| {}).await.expect("nothing is run");
     assert_eq!((cluster.http_port, cluster.context().as_str()), (8080, "kind-st-dry"));
     let pulled = ImagePlan {
         pulled: vec![ImageName::parse("quay.io/ceph/ceph:v20").expect("a name")],

@@ -8,7 +8,7 @@ use super::{
     KindWish, Made, Provisioned, Wanted, Workshop, all_gone, check_version, load, needed, objects,
     or_nothing,
 };
-use crate::addons::{self, AddOn, CephMount, Loaded, Plan, Setup};
+use crate::addons::{self, CephMount, Loaded, Plan, Setup};
 use crate::base::Error;
 use crate::engine::host::{LEASE_LABEL, Lease, Paths, Programs, adopt, loops};
 use crate::engine::kind::{
@@ -54,11 +54,10 @@ pub(super) async fn make(
         None => (Lease::take(&workshop.paths.leases(), id, wanted.purpose)?, None),
     };
     let heartbeat = lease.heartbeat();
-    let has_ceph = loaded.iter().any(|each| each.addon == AddOn::RookCeph);
     let site = Site { wanted, stack, workshop, containers: &containers, lease: &lease };
     let raised = site.raise(spec, kept, loaded);
     let (engine, cluster, nodes) = or_nothing(workshop, &lease, raised).await?;
-    let made = Made { cluster, nodes, has_ceph, reuse: reserved.map(|reserved| reserved.lock) };
+    let made = Made { cluster, nodes, reuse: reserved.map(|reserved| reserved.lock) };
     Ok(Provisioned {
         engine: Arc::new(engine),
         lease,
@@ -81,9 +80,8 @@ impl Reserved {
         loaded: &[Loaded],
         workshop: &Workshop,
     ) -> Result<Reserved, Error> {
-        let pins: Vec<String> =
-            loaded.iter().map(|each| format!("{} {}", each.addon, each.version)).collect();
-        let key = kind::reuse_key(spec, &pins)?;
+        let addons: Vec<String> = loaded.iter().map(content).collect();
+        let key = kind::reuse_key(spec, &addons)?;
         let lock = doing("wait for the shared cluster", kind::lock(&key, &workshop.paths)).await?;
         Ok(Reserved { id: kind::lease_id(&key), key, lock })
     }
@@ -105,6 +103,13 @@ impl Reserved {
         all_gone(workshop, &lease).await?;
         Ok(None)
     }
+}
+
+/// All that makes an add-on what it is: a folder can change under its name.
+fn content(addon: &Loaded) -> String {
+    let documents: Vec<String> =
+        addon.documents.iter().map(|document| document.value.to_string()).collect();
+    format!("{} {} {}", addon.addon, addon.version, documents.join(" "))
 }
 
 /// Where a cluster is brought up, and for what.
@@ -135,7 +140,8 @@ impl Site<'_> {
             Some(cluster) => cluster,
             None => {
                 spec.wanted_images.extend(addons::images_of(&plan)?);
-                kind::create(&spec, self.containers, self.lease, &self.workshop.paths).await?
+                let Workshop { paths, tell, .. } = self.workshop;
+                kind::create(&spec, self.containers, self.lease, paths, &**tell).await?
             }
         };
         let nodes = Arc::new(KindNodes::new(self.containers.clone(), &cluster));
@@ -165,7 +171,7 @@ pub(super) async fn dry_run(
     spec.wanted_images.extend(addons::images_of(&plan)?);
     let folder = tempfile::tempdir().map_err(|error| Error::environment(error.to_string()))?;
     let lease = Lease::take(folder.path(), &name, wanted.purpose)?;
-    kind::create(&spec, &containers, &lease, paths).await?;
+    kind::create(&spec, &containers, &lease, paths, &|_| {}).await?;
     kind::delete(&containers, &name, &lease, paths).await?;
     Ok(programs.written_down())
 }
