@@ -165,3 +165,34 @@ fn a_field_the_simulator_does_not_act_on_is_named_with_its_line() {
     assert!(spread.message.contains(line), "{}", spread.message);
     assert_eq!(https.verdict, Verdict::Failed, "{}", https.message);
 }
+
+/// Spares no pod of [`PLAIN`].
+const TIGHT_BUDGET: &str = r"---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {name: web, namespace: default}
+spec:
+  minAvailable: 2
+  selector: {matchLabels: {app: web}}
+";
+
+#[test]
+fn a_budget_that_spares_no_pod_blocks_a_drain_and_is_pointed_at() {
+    let drained = |yaml: &str| {
+        let mut request = request(yaml, suites::all(), &["spread::node_drained"]);
+        request.apps.push(plain_app());
+        run(&request, &mut |_| {}).expect("it runs").scenarios.remove(0)
+    };
+    let free = drained(PLAIN);
+    assert_eq!(free.verdict, Verdict::Passed, "{}", free.message);
+    let blocked = drained(&format!("{PLAIN}{TIGHT_BUDGET}"));
+    assert_eq!(blocked.verdict, Verdict::Failed, "{}", blocked.message);
+    let reason = "The disruption budget web needs 2 healthy pods and has 2 currently";
+    assert!(blocked.message.contains(reason), "{}", blocked.message);
+    let [cause] = &blocked.causes[..] else { panic!("{:?}", blocked.causes) };
+    let fix = cause.fix.as_ref().expect("a place to mend it");
+    // Counted from zero, which is the number of the line above, `spec:`, counted from one.
+    let mut lines = PLAIN.lines().chain(TIGHT_BUDGET.lines());
+    let spec = lines.position(|line| line.contains("minAvailable"));
+    assert_eq!((cause.class.as_str(), Some(fix.line)), ("drain-blocked", spec));
+}

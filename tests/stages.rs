@@ -77,7 +77,7 @@ fn a_stage_gets_its_verdicts(#[case] stage: &str) {
 #[rstest]
 #[case("02-split", "03-anti-affinity", &["spread::busy_cluster"])]
 #[case("03-anti-affinity", "04-readiness", &["readiness::no_early_traffic"])]
-#[case("04-readiness", "05-prestop", &["rollout::no_failed_request"])]
+#[case("04-readiness", "05-prestop", &["rollout::no_failed_request", "spread::node_drained"])]
 #[case("05-prestop", "06-autoscaling", &["autoscale::scales_out", "autoscale::scales_in", "autoscale::no_failed_request"])]
 #[case("06-autoscaling", "07-shared-volume", &["persistence::uploads", "persistence::shared_uploads"])]
 #[case("07-shared-volume", "08-ingress", &["https::redirect", "https::serves", "https::certificate", "https::every_host"])]

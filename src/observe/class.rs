@@ -27,12 +27,16 @@ pub enum CauseClass {
     SingleReplica,
     /// Replicas share a node.
     ReplicasShareANode,
+    /// A node cannot be drained: an eviction is refused for good.
+    DrainBlocked,
     /// Fewer replicas were ready than wished.
     CapacityDip,
     /// Pods do not become ready.
     NeverReady,
     /// An unready pod was sent requests, or a ready one was not.
     ReadinessIgnored,
+    /// A replica that hangs stays in service.
+    HangUnnoticed,
     /// There is no autoscaler.
     NoAutoscaler,
     /// The autoscaler gets no metrics.
@@ -80,9 +84,11 @@ impl CauseClass {
             CauseClass::AppError => "app-error",
             CauseClass::SingleReplica => "single-replica",
             CauseClass::ReplicasShareANode => "replicas-share-a-node",
+            CauseClass::DrainBlocked => "drain-blocked",
             CauseClass::CapacityDip => "capacity-dip",
             CauseClass::NeverReady => "never-ready",
             CauseClass::ReadinessIgnored => "readiness-ignored",
+            CauseClass::HangUnnoticed => "hang-unnoticed",
             CauseClass::NoAutoscaler => "no-autoscaler",
             CauseClass::AutoscalerBlind => "autoscaler-blind",
             CauseClass::ScaleOutLate => "scale-out-late",
@@ -131,12 +137,19 @@ impl CauseClass {
                 "add podAntiAffinity or topologySpreadConstraints over kubernetes.io/hostname; \
                  the scheduler's own spreading gives way when nodes differ"
             }
+            CauseClass::DrainBlocked => {
+                "let the budget spare one pod while all replicas are ready: maxUnavailable 1, or \
+                 minAvailable below the number of replicas"
+            }
             CauseClass::CapacityDip => {
                 "set maxUnavailable to 0 and maxSurge to at least 1, with strategy RollingUpdate"
             }
             CauseClass::NeverReady => "see what blocks the pods below",
             CauseClass::ReadinessIgnored => {
                 "publish only ready pods: no publishNotReadyAddresses, and a Service with a selector"
+            }
+            CauseClass::HangUnnoticed => {
+                "let a readinessProbe ask the program over HTTP: a TCP check succeeds while it hangs"
             }
             CauseClass::NoAutoscaler => "add a HorizontalPodAutoscaler for the front workload",
             CauseClass::AutoscalerBlind => {
@@ -176,7 +189,9 @@ impl CauseClass {
     /// The field of the front workload to look at; `None` where another object is concerned.
     pub fn workload_field(self) -> Option<&'static str> {
         match self {
-            CauseClass::EarlyTraffic => Some("spec.template.spec.containers[0].readinessProbe"),
+            CauseClass::EarlyTraffic | CauseClass::HangUnnoticed => {
+                Some("spec.template.spec.containers[0].readinessProbe")
+            }
             CauseClass::TerminationRace => {
                 Some("spec.template.spec.containers[0].lifecycle.preStop")
             }

@@ -162,6 +162,20 @@ impl World {
         self.flush();
     }
 
+    /// Freezes a container by its number, or lets it go on; false if there is none.
+    pub fn freeze(&mut self, container: u64, frozen: bool) -> bool {
+        split!(self, cx);
+        let found = self.machines.container(container);
+        if let Some(id) = found {
+            match frozen {
+                true => self.machines.freeze(id, &mut cx),
+                false => self.machines.thaw(id, &mut cx),
+            }
+        }
+        self.flush();
+        found.is_some()
+    }
+
     /// What left the world since the last call.
     pub fn take_outputs(&mut self) -> Vec<Output> {
         std::mem::take(&mut self.outputs)

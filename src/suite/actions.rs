@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::api::{DeleteParams, LogParams, Patch, PatchParams};
+use kube::api::{DeleteParams, EvictParams, LogParams, Patch, PatchParams};
+use kube::core::Status;
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 
@@ -26,6 +27,21 @@ pub(super) const RESTART_ANNOTATION: &str = "seatrial.dev/rollout";
 pub struct StoppedNode {
     name: String,
     down: Rc<Cell<bool>>,
+}
+
+/// A node that gets no new pods.
+#[derive(Debug)]
+pub struct CordonedNode {
+    name: String,
+    closed: Rc<Cell<bool>>,
+}
+
+/// A pod whose processes stand still.
+#[derive(Debug)]
+pub struct FrozenPod {
+    node: String,
+    container: String,
+    frozen: Rc<Cell<bool>>,
 }
 
 /// A text no earlier request of the trial carried.
@@ -207,6 +223,103 @@ impl Trial {
         Ok(())
     }
 
+    /// Closes `node` to new pods, as `kubectl cordon` does; it opens again when the trial ends, if not
+    /// before.
+    ///
+    /// # Errors
+    /// What the API answered.
+    pub async fn cordon(&self, node: &str) -> Result<CordonedNode, Stop> {
+        let closed = Rc::new(Cell::new(true));
+        let nodes: Api<Node> = Api::all(self.client());
+        let cordoned = CordonedNode { name: node.to_owned(), closed: Rc::clone(&closed) };
+        let (name, undo) = (node.to_owned(), nodes.clone());
+        self.defer(async move {
+            if closed.get() {
+                undo.uncordon(&name).await?;
+            }
+            Ok(())
+        });
+        nodes.cordon(node).await?;
+        Ok(cordoned)
+    }
+
+    /// Opens a node to new pods again.
+    ///
+    /// # Errors
+    /// What the API answered.
+    pub async fn uncordon(&self, cordoned: CordonedNode) -> Result<(), Stop> {
+        Api::<Node>::all(self.client()).uncordon(&cordoned.name).await?;
+        cordoned.closed.set(false);
+        Ok(())
+    }
+
+    /// Evicts `pod`, again and again while a budget refuses it, as `kubectl drain` does.
+    ///
+    /// # Errors
+    /// It is refused for good: failed, with the budget's reason. What else the API answered.
+    pub async fn evict(&self, pod: &Pod) -> Result<(), Stop> {
+        let namespace = pod.namespace().unwrap_or_default();
+        let api: Api<Pod> = Api::namespaced(self.client(), &namespace);
+        let name = pod.name_any();
+        let params = EvictParams::default();
+        let expected = format!("Pod {name} is evicted");
+        let evicted = wait::until_ok(&expected, wait::EVICTED, || async {
+            match api.evict(&name, &params).await {
+                Ok(_) => Ok(Ok(())),
+                Err(kube::Error::Api(status)) if status.code == 404 => Ok(Ok(())),
+                Err(kube::Error::Api(status)) if status.code == 429 => Err(refusal(&status)),
+                Err(other) => Ok(Err(Stop::from(other))),
+            }
+        });
+        evicted.await?
+    }
+
+    /// Freezes the first container of `pod`: its sockets stay open and nothing answers. It goes on when
+    /// the trial ends, if not before.
+    ///
+    /// # Errors
+    /// The engine cannot, or failed to.
+    pub async fn freeze(&self, pod: &Pod) -> Result<FrozenPod, Stop> {
+        let name = pod.name_any();
+        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
+        let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
+        let container = statuses.and_then(|all| all.first()?.container_id.clone());
+        let container =
+            container.ok_or_else(|| Stop::errored(format!("no container runs in Pod {name}")))?;
+        let engine = self.engine_handle();
+        let frozen = Rc::new(Cell::new(true));
+        let pod = FrozenPod { node, container, frozen: Rc::clone(&frozen) };
+        let (undo, node, container) =
+            (Arc::clone(&engine), pod.node.clone(), pod.container.clone());
+        self.defer(async move {
+            match undo.containers() {
+                Some(containers) if frozen.get() => {
+                    // A liveness probe may have ended it; then there is nothing to go on.
+                    let _ = containers.unpause(&node, &container).await;
+                    Ok(())
+                }
+                _ => Ok(()),
+            }
+        });
+        let containers = engine.containers();
+        let containers =
+            containers.ok_or_else(|| Stop::ignored("the engine cannot freeze containers"))?;
+        containers.pause(&pod.node, &pod.container).await?;
+        Ok(pod)
+    }
+
+    /// Lets a frozen pod go on.
+    ///
+    /// # Errors
+    /// The engine failed to.
+    pub async fn thaw(&self, pod: FrozenPod) -> Result<(), Stop> {
+        if let Some(containers) = self.engine().containers() {
+            containers.unpause(&pod.node, &pod.container).await?;
+        }
+        pod.frozen.set(false);
+        Ok(())
+    }
+
     /// Node name of each pod that has one.
     pub fn placement(pods: &[Arc<Pod>]) -> BTreeMap<String, Vec<String>> {
         let mut nodes: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -217,4 +330,11 @@ impl Trial {
         }
         nodes
     }
+}
+
+/// A refused eviction: the message and the budget's own words.
+fn refusal(status: &Status) -> String {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    let told = causes.map(|cause| cause.message.clone());
+    std::iter::once(status.message.clone()).chain(told).collect::<Vec<_>>().join(" ")
 }

@@ -56,6 +56,22 @@ impl Trial {
         Stop::failed(expected, seen).because(self.cause_at(class, object, field))
     }
 
+    /// A claim about several replicas cannot hold for one.
+    ///
+    /// # Errors
+    /// The stack wishes for a single replica.
+    pub fn several_replicas(&self) -> Result<(), Stop> {
+        let wish = self.target().wish();
+        if wish >= 2 {
+            return Ok(());
+        }
+        Err(self.failed(
+            CauseClass::SingleReplica,
+            "at least two replicas",
+            format!("{} asks for {wish}", self.target().front.workload.reference()),
+        ))
+    }
+
     /// Data of `workload` that did not survive: blames its missing volume, or the volume.
     pub fn data_loss(&self, workload: &Workload, expected: &str, seen: &str) -> Stop {
         let class = if workload.mounts.is_empty() {

@@ -27,7 +27,7 @@ mod trial;
 mod wordpress;
 
 pub use crate::engine::Capability;
-pub use actions::{StoppedNode, fresh_marker, workers};
+pub use actions::{CordonedNode, FrozenPod, StoppedNode, fresh_marker, workers};
 pub use artifacts::{Artifacts, When};
 pub use http::{Door, Reply};
 pub use phase::Phase;

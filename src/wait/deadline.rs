@@ -45,6 +45,12 @@ pub const REPLICAS_RETURN: Deadline =
     Deadline::new(secs(480), "the taint is tolerated for 300 s, then pods start elsewhere");
 /// A node that was started again is Ready.
 pub const NODE_BACK: Deadline = Deadline::new(secs(120), "boot, kubelet start, lease renewal");
+/// A replica that hangs is taken out of service.
+pub const HANG_NOTICED: Deadline =
+    Deadline::new(secs(90), "three probes in a row fail; the usual period is 5 to 10 s");
+/// A pod is evicted.
+pub const EVICTED: Deadline =
+    Deadline::new(secs(120), "a budget that was spent counts again once the last pod is replaced");
 /// The autoscaler asks for more replicas.
 pub const HPA_REACTION: Deadline =
     Deadline::new(secs(180), "two scrapes of 15 s, a sync of 15 s, and damping while pods start");

@@ -4,6 +4,7 @@ mod any_order;
 mod broken_rollout;
 mod gate;
 mod gates;
+mod hung_replica;
 mod no_early_traffic;
 
 use crate::suite::Suite;
@@ -14,6 +15,7 @@ pub const SUITE: Suite = Suite {
     charter: "A pod gets requests when it is ready, and only then.",
     scenarios: &[
         gate::SCENARIO,
+        hung_replica::SCENARIO,
         broken_rollout::SCENARIO,
         no_early_traffic::SCENARIO,
         any_order::SCENARIO,

@@ -16,7 +16,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
 };
 
 async fn run(trial: &Trial) -> Result<Held, Stop> {
-    placement::several_replicas(trial)?;
+    trial.several_replicas()?;
     let front = &trial.target().front.workload;
     trial.start_rollout(front).await?;
     trial.rolled_out(front, wait::ROLLOUT).await?;

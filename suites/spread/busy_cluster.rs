@@ -16,7 +16,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
 };
 
 async fn prepare(trial: &Trial) -> Result<Held, Stop> {
-    placement::several_replicas(trial)?;
+    trial.several_replicas()?;
     ballast::load_all_but_one(trial).await
 }
 

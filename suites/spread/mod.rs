@@ -4,6 +4,7 @@ mod after_rollout;
 mod ballast;
 mod busy_cluster;
 mod distinct_nodes;
+mod node_drained;
 mod node_lost;
 mod placement;
 
@@ -17,6 +18,7 @@ pub const SUITE: Suite = Suite {
         distinct_nodes::SCENARIO,
         busy_cluster::SCENARIO,
         after_rollout::SCENARIO,
+        node_drained::SCENARIO,
         node_lost::SCENARIO,
     ],
 };

@@ -1,18 +1,16 @@
 //! A worker loses power: the front door answers again once the loss is noticed, and the replicas
 //! return on other nodes.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 
 use crate::base::secs;
-use crate::k8s::{is_pod_ready, is_terminating};
 use crate::load::{ArrivalPlan, Record};
 use crate::observe::CauseClass;
 use crate::suite::{Aspect, Capability, Held, Lane, Phase, Scenario, Start, Stop, Trial};
-use crate::wait::{self, Condition, Scope};
+use crate::wait::{self, Scope};
 
 use super::placement;
 
@@ -36,13 +34,13 @@ pub(super) const SCENARIO: Scenario = Scenario {
 };
 
 async fn prepare(trial: &Trial) -> Result<Held, Stop> {
-    placement::several_replicas(trial)?;
+    trial.several_replicas()?;
     Ok(String::new())
 }
 
 async fn run(trial: &Trial) -> Result<Held, Stop> {
     let front = &trial.target().front.workload;
-    let lost = choose_node(trial).await?;
+    let lost = placement::nodes_to_take(trial).await?.swap_remove(0);
     let plan = ArrivalPlan::staircase(BUSY, &RATES);
     let load = trial.start_load(vec![Lane::Fresh(plan)]).await?;
     let stopped = trial.stop_node(&lost).await?;
@@ -51,7 +49,7 @@ async fn run(trial: &Trial) -> Result<Held, Stop> {
     let node = Scope::named(Api::<Node>::all(trial.client()), &lost);
     wait::until(&node, &wait::node_ready(false), wait::NODE_DETECTED).await?;
     let noticed_ms = trial.now_ms();
-    let returned = back_elsewhere(trial.target().wish(), lost.clone());
+    let returned = placement::back_elsewhere(trial.target().wish(), lost.clone());
     let back = wait::until(&trial.scope_of(front), &returned, wait::REPLICAS_RETURN).await;
     let back_ms = trial.now_ms();
     let records = trial.stop_load(load).await;
@@ -67,32 +65,6 @@ async fn run(trial: &Trial) -> Result<Held, Stop> {
         (noticed_ms - lost_ms) / 1000,
         (back_ms - lost_ms) / 1000
     ))
-}
-
-/// A node with a replica of the front and, if there is one, without the database.
-async fn choose_node(trial: &Trial) -> Result<String, Stop> {
-    let target = trial.target();
-    let fronts = Trial::placement(&trial.live_pods_of(&target.front.workload).await?);
-    let databases = match &target.database {
-        Some(database) => Trial::placement(&trial.live_pods_of(database).await?),
-        None => Default::default(),
-    };
-    let free = fronts.keys().find(|node| !databases.contains_key(*node));
-    free.or(fronts.keys().next())
-        .cloned()
-        .ok_or_else(|| Stop::errored("no replica of the front runs on any node"))
-}
-
-/// `wish` replicas are ready on nodes other than `lost`.
-fn back_elsewhere(wish: i32, lost: String) -> Condition<Pod> {
-    let wish = usize::try_from(wish).unwrap_or(0);
-    Condition::new(format!("{wish} replicas are Ready off {lost}"), move |pods: &[Arc<Pod>]| {
-        let on_lost =
-            |pod: &Pod| pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref()) == Some(&lost);
-        let whole = |pod: &&Arc<Pod>| is_pod_ready(pod) && !is_terminating(pod) && !on_lost(pod);
-        let n = pods.iter().filter(whole).count();
-        if n >= wish { Ok(()) } else { Err(format!("{n} of {wish} are")) }
-    })
 }
 
 fn served_in_every_window(

@@ -1,30 +1,20 @@
 //! Where the front's replicas are, and whether that is spread.
 
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Pod;
+
+use crate::k8s::{is_pod_ready, is_terminating};
 use crate::observe::CauseClass;
 use crate::suite::{Held, Stop, Trial, workers};
-
-/// A claim about several replicas cannot hold for one.
-///
-/// # Errors
-/// The stack wishes for a single replica.
-pub fn several_replicas(trial: &Trial) -> Result<(), Stop> {
-    let wish = trial.target().wish();
-    if wish >= 2 {
-        return Ok(());
-    }
-    Err(trial.failed(
-        CauseClass::SingleReplica,
-        "at least two replicas",
-        format!("{} asks for {wish}", trial.target().front.workload.reference()),
-    ))
-}
+use crate::wait::Condition;
 
 /// Judges that the front's replicas are on as many nodes as there are replicas or workers.
 ///
 /// # Errors
 /// Replicas share a node although another has none.
 pub async fn judge(trial: &Trial, when: &str) -> Result<Held, Stop> {
-    several_replicas(trial)?;
+    trial.several_replicas()?;
     let pods = trial.live_pods_of(&trial.target().front.workload).await?;
     let n_workers = workers(trial).await?.len();
     let nodes = Trial::placement(&pods);
@@ -42,4 +32,38 @@ pub async fn judge(trial: &Trial, when: &str) -> Result<Held, Stop> {
         format!("{} replicas on {possible} nodes {when}", pods.len()),
         seen.collect::<Vec<_>>().join("; "),
     ))
+}
+
+/// The nodes with a replica of the front, without that of the database if another is left; at least
+/// one.
+///
+/// # Errors
+/// No replica runs.
+pub async fn nodes_to_take(trial: &Trial) -> Result<Vec<String>, Stop> {
+    let target = trial.target();
+    let fronts = Trial::placement(&trial.live_pods_of(&target.front.workload).await?);
+    let databases = match &target.database {
+        Some(database) => Trial::placement(&trial.live_pods_of(database).await?),
+        None => Default::default(),
+    };
+    let nodes: Vec<String> = fronts.into_keys().collect();
+    let free: Vec<String> =
+        nodes.iter().filter(|node| !databases.contains_key(*node)).cloned().collect();
+    match (free.is_empty(), nodes.is_empty()) {
+        (false, _) => Ok(free),
+        (true, false) => Ok(nodes),
+        (true, true) => Err(Stop::errored("no replica of the front runs on any node")),
+    }
+}
+
+/// `wish` replicas are ready on nodes other than `lost`.
+pub fn back_elsewhere(wish: i32, lost: String) -> Condition<Pod> {
+    let wish = usize::try_from(wish).unwrap_or(0);
+    Condition::new(format!("{wish} replicas are Ready off {lost}"), move |pods: &[Arc<Pod>]| {
+        let on_lost =
+            |pod: &Pod| pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref()) == Some(&lost);
+        let whole = |pod: &&Arc<Pod>| is_pod_ready(pod) && !is_terminating(pod) && !on_lost(pod);
+        let n = pods.iter().filter(whole).count();
+        if n >= wish { Ok(()) } else { Err(format!("{n} of {wish} are")) }
+    })
 }

@@ -11,12 +11,14 @@ use seatrial::load::{Failure, Target};
 use super::body::{Body, body};
 use super::needs::Need;
 use super::served::ServedApi;
-use super::support::{Cluster, Outcome, READY, ensure, web};
+use super::support::{Cluster, Outcome, READY, ensure, is_true, web};
 
 /// discovery.k8s.io/v1 came with 1.21, v1beta1 went with 1.25.
 const SLICES: Need = Need::Served("discovery.k8s.io", "EndpointSlice");
 /// Endpoint propagation on a quiet cluster, with a wide margin.
 const PROPAGATION: Duration = Duration::from_secs(10);
+/// Two probes of a second each fail.
+const NOTICED: Duration = Duration::from_secs(20);
 
 async fn node_port(cluster: &Cluster, name: &str) -> Result<Target, String> {
     let service: Service = cluster
@@ -118,9 +120,7 @@ async fn an_unready_pod_gets_no_request(cluster: &Cluster) -> Outcome {
     let mut spec = web();
     spec["readinessGates"] = json!([{"conditionType": "example.com/gate"}]);
     cluster.create::<Pod>(super::support::pod("a", spec)).await?;
-    cluster
-        .until("a", READY, "running", |p: &Pod| super::support::is_true(p, "ContainersReady"))
-        .await?;
+    cluster.until("a", READY, "running", |p: &Pod| is_true(p, "ContainersReady")).await?;
     let target = node_port(cluster, "a").await?;
     tokio::time::sleep(PROPAGATION).await;
     match cluster.fetch(&target, "a.example.com", "/").await {
@@ -141,11 +141,14 @@ async fn a_lost_node_is_noticed_and_its_pods_stop_being_endpoints(cluster: &Clus
     let pods: Vec<Pod> = cluster.list("app=a").await?;
     let node = pods[0].spec.as_ref().and_then(|s| s.node_name.clone()).ok_or("no node")?;
     cluster.nodes()?.stop(&node).await.map_err(|e| e.to_string())?;
-    let name = pods[0].metadata.name.clone().unwrap_or_default();
+    // Its pods: more than one where the scheduler had no reason to keep them apart.
+    let is_lost = |pod: &Pod| pod.spec.as_ref().and_then(|s| s.node_name.as_ref()) == Some(&node);
+    let n_kept = pods.iter().filter(|pod| !is_lost(pod)).count();
     // The newest minors wait 50 s for a heartbeat and look every 5 s.
     let noticed = cluster
-        .until(&name, Duration::from_secs(75), "its pod is unready", |p: &Pod| {
-            !super::support::is_true(p, "Ready")
+        .until_pods("app=a", Duration::from_secs(75), "its pods are unready", |pods| {
+            let mut lost = pods.iter().filter(|pod| is_lost(pod));
+            lost.all(|pod| !is_true(pod, "Ready"))
         })
         .await;
     tokio::time::sleep(PROPAGATION).await;
@@ -154,7 +157,35 @@ async fn a_lost_node_is_noticed_and_its_pods_stop_being_endpoints(cluster: &Clus
     noticed?;
     let found = found?;
     let n_ready = found.iter().filter(|(_, ready)| *ready == Some(true)).count();
-    ensure(n_ready == 2, format!("{found:?}"))
+    ensure(n_ready == n_kept, format!("{n_kept} pods are elsewhere; {found:?}"))
+}
+
+async fn a_frozen_container_accepts_and_does_not_answer(cluster: &Cluster) -> Outcome {
+    let mut spec = web();
+    let probe = json!({
+        "httpGet": {"port": 80}, "periodSeconds": 1, "timeoutSeconds": 1, "failureThreshold": 2,
+    });
+    spec["containers"][0]["readinessProbe"] = probe;
+    cluster.deployment("a", 1, spec).await?;
+    let target = node_port(cluster, "a").await?;
+    tokio::time::sleep(PROPAGATION).await;
+    let pods: Vec<Pod> = cluster.list("app=a").await?;
+    let [pod] = &pods[..] else { return Err(format!("{} pods", pods.len())) };
+    let name = pod.metadata.name.clone().unwrap_or_default();
+    let node = pod.spec.as_ref().and_then(|s| s.node_name.clone()).ok_or("no node")?;
+    let statuses = pod.status.as_ref().and_then(|s| s.container_statuses.as_ref());
+    let id = statuses.and_then(|s| s.first()?.container_id.clone()).ok_or("no container")?;
+    cluster.containers()?.pause(&node, &id).await.map_err(|e| e.to_string())?;
+    let answer = cluster.fetch(&target, "a.example.com", "/").await;
+    let noticed = cluster.until(&name, NOTICED, "it is unready", |p: &Pod| !is_true(p, "Ready"));
+    let noticed = noticed.await;
+    cluster.containers()?.unpause(&node, &id).await.map_err(|e| e.to_string())?;
+    match answer {
+        Err(failed) if failed.failure == Failure::ResponseTimeout => {}
+        other => return Err(format!("while frozen: {other:?}")),
+    }
+    noticed?;
+    cluster.until(&name, READY, "it is ready again", |p: &Pod| is_true(p, "Ready")).await.map(drop)
 }
 
 pub fn bodies() -> Vec<Body> {
@@ -165,6 +196,7 @@ pub fn bodies() -> Vec<Body> {
         body!(a_service_without_endpoints_refuses),
         body!(a_terminating_pod_serves_through_its_pre_stop_hook),
         body!(an_unready_pod_gets_no_request),
+        body!(a_frozen_container_accepts_and_does_not_answer).needs(&[Need::Freezing]),
         body!(a_lost_node_is_noticed_and_its_pods_stop_being_endpoints)
             .needs(&[SLICES, Need::NodeStops])
             .alone(),

@@ -20,6 +20,8 @@ pub enum Need {
     ControlPlane,
     /// The engine can stop and start nodes.
     NodeStops,
+    /// The engine can freeze containers.
+    Freezing,
     /// Nodes may be cordoned.
     NodeChanges,
     /// A kind of Kubernetes' own in a version we know: group and kind.
@@ -48,6 +50,10 @@ impl Need {
             Need::NodeStops => {
                 let can = cluster.capabilities().contains(&Capability::NodeLifecycle);
                 Ok((!can).then(|| "this engine cannot stop nodes".into()))
+            }
+            Need::Freezing => {
+                let can = cluster.capabilities().contains(&Capability::ContainerPause);
+                Ok((!can).then(|| "this engine cannot freeze containers".into()))
             }
             Need::NodeChanges => {
                 let may = cluster.capabilities().contains(&Capability::NodeChanges);

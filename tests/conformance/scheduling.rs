@@ -1,11 +1,12 @@
 //! Where pods go, and what is said when they go nowhere.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
-use kube::api::{Patch, PatchParams};
+use kube::api::{ListParams, Patch, PatchParams};
+use seatrial::k8s::{bytes, milli};
 use serde_json::{Value, json};
 
 use super::body::{Body, body};
@@ -37,7 +38,42 @@ fn hostname_term(app: &str) -> Value {
     json!({"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"app": app}}})
 }
 
+/// What containers count for in scores when they request nothing: thousandths of a core, and bytes
+/// (`pkg/scheduler/util/non_zero.go`).
+const DEFAULT_CPU: u64 = 100;
+const DEFAULT_MEMORY: u64 = 200 << 20;
+
+/// Fills workers until all are requested as much as the fullest: what else runs in a cluster must not
+/// decide, and 1.20 has nothing but free capacity to go by where nodes have no zone.
+async fn even_out(cluster: &Cluster) -> Outcome {
+    let workers = cluster.workers().await?;
+    let mut taken: BTreeMap<String, (u64, u64)> =
+        workers.into_iter().map(|worker| (worker, (0, 0))).collect();
+    let pods: Api<Pod> = Api::all(cluster.client.clone());
+    let pods = pods.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
+    for pod in pods {
+        let Some(spec) = pod.spec else { continue };
+        let Some(taken) = taken.get_mut(&spec.node_name.unwrap_or_default()) else { continue };
+        for container in spec.containers {
+            let requests = container.resources.and_then(|r| r.requests).unwrap_or_default();
+            taken.0 += requests.get("cpu").and_then(milli).unwrap_or(DEFAULT_CPU);
+            taken.1 += requests.get("memory").and_then(bytes).unwrap_or(DEFAULT_MEMORY);
+        }
+    }
+    let most = taken.values().fold((0, 0), |most, t| (most.0.max(t.0), most.1.max(t.1)));
+    for (idx, (worker, (cpu, memory))) in taken.into_iter().enumerate() {
+        let mut spec = pause();
+        spec["nodeName"] = worker.into();
+        let requests =
+            json!({"cpu": format!("{}m", most.0 - cpu), "memory": (most.1 - memory).to_string()});
+        spec["containers"][0]["resources"] = json!({"requests": requests});
+        cluster.create::<Pod>(pod(&format!("filler-{idx}"), spec)).await?;
+    }
+    Ok(())
+}
+
 async fn equal_pods_spread_over_equal_nodes(cluster: &Cluster) -> Outcome {
+    even_out(cluster).await?;
     cluster.deployment("a", 3, pause()).await?;
     let pods: Vec<Pod> = cluster.list("app=a").await?;
     ensure(nodes_of(&pods).len() == 3, format!("{:?}", nodes_of(&pods)))

@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use seatrial::engine::{Capability, Engine, FrontDoor, NodeLifecycle};
+use seatrial::engine::{Capability, ContainerPause, Engine, FrontDoor, NodeLifecycle};
 use seatrial::load::{Answer, Call, Connection, Failed, Target, Transport};
 
 /// The images that pods are made of, present on every node.
@@ -121,6 +121,11 @@ impl Cluster {
     /// Stops and starts nodes.
     pub fn nodes(&self) -> Result<&dyn NodeLifecycle, String> {
         self.engine.nodes().ok_or_else(|| "the engine cannot stop nodes".into())
+    }
+
+    /// Freezes and thaws containers.
+    pub fn containers(&self) -> Result<&dyn ContainerPause, String> {
+        self.engine.containers().ok_or_else(|| "the engine cannot freeze containers".into())
     }
 
     /// Creates an object from JSON.

@@ -9,7 +9,7 @@ use super::bridge::Bridge;
 use super::service::ApiService;
 use super::transport::SimTransport;
 use crate::base::{Error, SimTime};
-use crate::engine::{Capability, Engine, Fact, FrontDoor, NodeLifecycle};
+use crate::engine::{Capability, ContainerPause, Engine, Fact, FrontDoor, NodeLifecycle};
 use crate::load::{Target, Transport};
 use crate::sim::apps::{self, GenericApp};
 use crate::sim::profile::Profile;
@@ -60,6 +60,15 @@ impl SimEngine {
         Err(Error::environment(format!("no node `{node}` in the cluster; it has {known}")))
     }
 
+    fn freeze(&self, node: &str, container: &str, frozen: bool) -> Result<(), Error> {
+        self.known_node(node)?;
+        let id = container.strip_prefix("containerd://").unwrap_or(container);
+        let number = u64::from_str_radix(id, 16).ok();
+        let done = number.is_some_and(|id| self.bridge.act(|world| world.freeze(id, frozen)));
+        let missing = || Error::environment(format!("no container `{container}` on {node}"));
+        if done { Ok(()) } else { Err(missing()) }
+    }
+
     fn target(&self, port: u16, tls: Option<String>) -> Target {
         Target { host: self.ingress_ip.clone(), port, tls }
     }
@@ -75,7 +84,7 @@ impl Engine for SimEngine {
     }
 
     fn capabilities(&self) -> &[Capability] {
-        &[Capability::NodeLifecycle, Capability::NodeChanges]
+        &[Capability::NodeLifecycle, Capability::NodeChanges, Capability::ContainerPause]
     }
 
     fn client(&self) -> kube::Client {
@@ -94,6 +103,10 @@ impl Engine for SimEngine {
     }
 
     fn nodes(&self) -> Option<&dyn NodeLifecycle> {
+        Some(self)
+    }
+
+    fn containers(&self) -> Option<&dyn ContainerPause> {
         Some(self)
     }
 
@@ -128,6 +141,20 @@ impl NodeLifecycle for SimEngine {
             self.bridge.act(|world| world.start_node(node));
             Ok(())
         })
+    }
+}
+
+impl ContainerPause for SimEngine {
+    fn pause<'a>(&'a self, node: &'a str, container: &'a str) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move { self.freeze(node, container, true) })
+    }
+
+    fn unpause<'a>(
+        &'a self,
+        node: &'a str,
+        container: &'a str,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move { self.freeze(node, container, false) })
     }
 }
 

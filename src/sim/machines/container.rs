@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::cpu::Cpu;
 use super::files::Tree;
-use super::types::{ContainerStart, Origin, ProcessState, Usage};
+use super::types::{ContainerStart, MachinesEvent, Origin, ProcessState, Usage};
 use crate::base::{ObjectRef, SimTime};
 use crate::sim::apps::{App, Launch, Shutdown};
 
@@ -58,6 +58,8 @@ pub(super) struct Container {
     pub(super) serving: BTreeMap<u64, Serving>,
     pub(super) backlog: VecDeque<(Origin, Arc<http::Request<Bytes>>)>,
     pub(super) stopping: Option<Stopping>,
+    /// What its processes have to do once they are thawed; none while they run.
+    pub(super) held: Option<Vec<MachinesEvent>>,
     pub(super) layer: Tree,
     pub(super) log: VecDeque<String>,
     /// When the queries of peers taken so far are served.
@@ -83,6 +85,7 @@ impl Container {
             serving: BTreeMap::new(),
             backlog: VecDeque::new(),
             stopping: None,
+            held: None,
             layer: Tree::new(),
             log: VecDeque::new(),
             queries_done_at: now,
@@ -91,6 +94,10 @@ impl Container {
 
     pub(super) fn is_running(&self) -> bool {
         self.state == ProcessState::Running
+    }
+
+    pub(super) fn is_frozen(&self) -> bool {
+        self.held.is_some()
     }
 
     /// Whether it takes new requests on connections it has accepted.

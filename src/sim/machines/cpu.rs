@@ -80,6 +80,12 @@ impl Cpu {
         self.rate = (self.n_jobs() * 1000).min(available_milli.max(1));
     }
 
+    /// Takes the cores away from `now` on.
+    pub(super) fn halt(&mut self, now: SimTime) {
+        self.advance(now);
+        self.rate = 0;
+    }
+
     /// Takes the jobs that are done at `now`, in order of arrival.
     pub(super) fn take_done(&mut self, now: SimTime) -> Vec<u64> {
         self.advance(now);

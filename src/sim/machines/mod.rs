@@ -7,6 +7,7 @@
 mod container;
 mod cpu;
 mod files;
+mod freeze;
 mod nodes;
 mod peers;
 mod process;

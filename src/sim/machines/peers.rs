@@ -39,6 +39,9 @@ impl Peers for Callees<'_> {
             ConnectError::NoAnswer => DialError::Timeout,
         })?;
         let container = self.machines.containers.get_mut(&id).ok_or(DialError::Timeout)?;
+        if container.is_frozen() {
+            return Err(DialError::Timeout);
+        }
         // A program that is itself in the middle of a call is not entered again.
         let mut app = container.app.take().ok_or(DialError::Timeout)?;
         let mut layer = std::mem::take(&mut container.layer);

@@ -114,6 +114,10 @@ impl Machines {
         if !container.is_running() {
             return;
         }
+        if let Some(held) = &mut container.held {
+            held.push(MachinesEvent::Stop(id));
+            return;
+        }
         cx.fact(FactKind::StopSignal, container.pod_ref());
         if container.stopping.is_some() {
             return;
@@ -184,6 +188,7 @@ impl Machines {
         }
         container.state = ProcessState::Exited { code, oom_killed, at: cx.now };
         container.held_ports.clear();
+        container.held = None;
         if !container.listening.is_empty() {
             container.listening.clear();
             cx.fact(FactKind::ListenerClosed, pod.clone());

@@ -54,6 +54,7 @@ impl Machines {
 
     /// Something is due.
     pub fn on_event(&mut self, event: MachinesEvent, dialer: &mut dyn Dialer, cx: &mut Cx<'_>) {
+        let Some(event) = self.unless_frozen(event) else { return };
         match event {
             MachinesEvent::Launch(id) => self.launch(id, dialer, cx),
             MachinesEvent::Listen(id, port) => self.listen(id, port, cx),
@@ -65,6 +66,7 @@ impl Machines {
             MachinesEvent::Local(id, call, request) => {
                 self.accept(id, Origin::Local(call), request, dialer, cx);
             }
+            MachinesEvent::Thawed(id) => self.serve_waiting(id, dialer, cx),
         }
     }
 
@@ -90,6 +92,7 @@ impl Machines {
         loop {
             let Some(container) = self.containers.get_mut(&id) else { return };
             if !container.is_running()
+                || container.is_frozen()
                 || container.serving.len() >= container.launch.n_workers.max(1)
             {
                 break;
@@ -208,11 +211,17 @@ impl Machines {
             node.shares = node.shares.saturating_sub(shares);
         }
         node.demand = node.demand.saturating_sub(container.demand);
-        container.demand = container.cpu.demand();
+        let is_frozen = container.is_frozen();
+        container.demand = if is_frozen { 0 } else { container.cpu.demand() };
         let free = node.cpu_milli.saturating_sub(node.demand);
         node.demand += container.demand;
         if container.demand > 0 {
             node.shares += shares;
+        }
+        if is_frozen {
+            container.cpu.halt(cx.now);
+            container.cpu_due = None;
+            return;
         }
         let share = node.cpu_milli * shares / node.shares.max(1);
         container.cpu.grant(free.max(share), cx.now);

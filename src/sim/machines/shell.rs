@@ -14,6 +14,8 @@ use crate::sim::context::Cx;
 const EXEC_TIME: Duration = millis(20);
 /// Exit code of a shell or runtime that finds no such program.
 const NOT_FOUND: i32 = 127;
+/// Exit code of a runtime that cannot run a program.
+const CANNOT_RUN: i32 = 126;
 /// Longest nesting of shells that is followed.
 const MAX_DEPTH: usize = 4;
 /// Programs that are only known to succeed, and do nothing that is modelled.
@@ -48,8 +50,13 @@ impl Machines {
     /// succeed, and recorded.
     pub fn exec(&mut self, id: ContainerId, command: &[String], cx: &mut Cx<'_>) -> ExecPlan {
         let Some(container) = self.containers.get_mut(&id).filter(|c| c.is_running()) else {
-            return ExecPlan { duration: Duration::ZERO, exit_code: 126 };
+            return ExecPlan { duration: Duration::ZERO, exit_code: CANNOT_RUN };
         };
+        if container.is_frozen() {
+            // The runtime refuses, and a prober discards the error (`prober.go:runProbe`).
+            self.unmodelled_commands.insert(format!("{} in a frozen container", command.join(" ")));
+            return ExecPlan { duration: EXEC_TIME, exit_code: CANNOT_RUN };
+        }
         let words: Vec<&str> = command.iter().map(String::as_str).collect();
         let mut unknown = false;
         let mut shell = Shell { container, volumes: &self.volumes, unknown: &mut unknown };

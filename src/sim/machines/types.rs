@@ -156,6 +156,8 @@ pub enum MachinesEvent {
     CloseListeners(ContainerId),
     /// The main process ends with a code.
     Exit(ContainerId, i32),
+    /// Frozen processes go on: they take up what was accepted for them.
+    Thawed(ContainerId),
     /// A request of the kubelet arrives at a container.
     Local(ContainerId, LocalCall, Arc<http::Request<Bytes>>),
 }

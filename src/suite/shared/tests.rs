@@ -94,7 +94,7 @@ fn all_on_one_cluster(seed: u64) {
         let outcomes = run(&mut cluster, &[]).await;
         (outcomes, cluster.resets().to_vec())
     });
-    assert_eq!(outcomes.len(), 22);
+    assert_eq!(outcomes.len(), 24);
     assert_passed(&outcomes, &resets);
     assert!(outcomes.iter().all(|outcome| outcome.virtual_ms > 0));
     let n_rebuilt = resets.iter().filter(|reset| reset.starts_with("rebuilt")).count();

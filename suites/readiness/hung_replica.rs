@@ -1,0 +1,80 @@
+//! A replica hangs: its probe notices, it leaves service, and it is back once it answers again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt as _;
+
+use crate::base::secs;
+use crate::k8s::is_pod_ready;
+use crate::load::{ArrivalPlan, Record};
+use crate::observe::CauseClass;
+use crate::suite::{Aspect, Capability, Held, Lane, Phase, Scenario, Start, Stop, Trial};
+use crate::wait::{self, Condition, Scope};
+
+/// Static GETs a second.
+const PER_SECOND: f64 = 20.0;
+/// From the pod being unready until the proxies have dropped it (kube-proxy 1.2 s, ingress-nginx 4.3 s).
+const DROPPED: Duration = secs(10);
+/// No request fails in this time after that.
+const WITHOUT_IT: Duration = secs(20);
+
+pub(super) const SCENARIO: Scenario = Scenario {
+    name: "hung_replica",
+    claim: "a replica that hangs is taken out of service, and serves again once it answers",
+    needs: &[Capability::ContainerPause],
+    aspects: &[Aspect::Lifecycle, Aspect::Traffic],
+    start: Start::Serving,
+    prepare: Some(|trial| Box::pin(prepare(trial))),
+    run: |trial| Box::pin(run(trial)),
+};
+
+async fn prepare(trial: &Trial) -> Result<Held, Stop> {
+    trial.several_replicas()?;
+    Ok(String::new())
+}
+
+async fn run(trial: &Trial) -> Result<Held, Stop> {
+    let front = &trial.target().front.workload;
+    let pods = trial.live_pods_of(front).await?;
+    let pod = pods.first().ok_or_else(|| Stop::errored("no replica of the front runs"))?;
+    let name = pod.name_any();
+    let load = trial.start_load(vec![Lane::Fresh(ArrivalPlan::constant(PER_SECOND))]).await?;
+    let frozen = trial.freeze(pod).await?;
+    let frozen_ms = trial.now_ms();
+    let scope = Scope::named(trial.pods_api(), &name);
+    let noticed = wait::until(&scope, &out_of_service(), wait::HANG_NOTICED).await;
+    let noticed_ms = trial.now_ms();
+    if noticed.is_ok() {
+        tokio::time::sleep(DROPPED + WITHOUT_IT).await;
+    }
+    let records = trial.stop_load(load).await;
+    trial.thaw(frozen).await?;
+    trial.enter(Phase::Assess);
+    noticed.map_err(|error| Stop::from(error).because(trial.cause(CauseClass::HangUnnoticed)))?;
+    none_failed_without_it(trial, &records, noticed_ms)?;
+    wait::until(&trial.scope_of(front), &wait::pods_ready(), wait::POD_REPLACED).await?;
+    Ok(format!(
+        "{name} hung and left service after {} s, then no request failed; it came back",
+        (noticed_ms - frozen_ms) / 1000
+    ))
+}
+
+/// The pod is not Ready, or is replaced already.
+fn out_of_service() -> Condition<Pod> {
+    Condition::new("the replica that hangs is not Ready", |pods: &[Arc<Pod>]| {
+        match pods.iter().any(|pod| is_pod_ready(pod)) {
+            true => Err("it is Ready still".to_owned()),
+            false => Ok(()),
+        }
+    })
+}
+
+/// Requests that were sent once the proxies had to know are all answered.
+fn none_failed_without_it(trial: &Trial, records: &[Record], noticed_ms: u64) -> Result<(), Stop> {
+    let dropped_ms = noticed_ms + u64::try_from(DROPPED.as_millis()).unwrap_or(u64::MAX);
+    let later: Vec<Record> =
+        records.iter().filter(|record| trial.ms(record.planned) >= dropped_ms).cloned().collect();
+    trial.no_failures(&later, "the time without the replica that hangs").map(drop)
+}
