@@ -4,6 +4,7 @@
 //! Time and errors: parsing only parses; main alone returns an exit code.
 //! Source: the README's table of exit codes. Proof: tests/cli.rs.
 
+mod again;
 mod args;
 mod clusters;
 mod config;

@@ -10,6 +10,7 @@ use crate::report::{self, Text};
 use crate::suite::provision::{self, Tell};
 use crate::suites;
 
+use super::again;
 use super::args::RunArgs;
 use super::exit::Exit;
 use super::real::{self, Running};
@@ -26,7 +27,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Error> {
         return dry_run(&settings);
     }
     say(&settings.headline());
-    let mut text = Text::new(settings.n_seeds);
+    let mut text = Text::new(settings.n_seeds).with_flags(again::flags(std::env::args()));
     let mut trials: Vec<ScenarioOutcome> = Vec::new();
     let running = Running::new(&settings, request, whisper())?;
     let mut on_outcome = |outcome: &ScenarioOutcome| {

@@ -10,12 +10,19 @@ use crate::observe::{Cause, RunOutcome, ScenarioOutcome, Verdict};
 pub struct Text {
     n_seeds: u64,
     suite: &'static str,
+    flags: String,
 }
 
 impl Text {
     /// A writer for a run over `n_seeds` seeds.
     pub fn new(n_seeds: u64) -> Self {
-        Text { n_seeds, suite: "" }
+        Text { n_seeds, suite: "", flags: String::new() }
+    }
+
+    /// With the flags that the command to see a scenario again needs besides, each after a space.
+    #[must_use]
+    pub fn with_flags(self, flags: String) -> Self {
+        Text { flags, ..self }
     }
 
     /// The line or block of a scenario: all its trials, one a seed, at least one.
@@ -42,7 +49,7 @@ impl Text {
         if worst != Verdict::Passed
             && let Some(trial) = trials.iter().find(|t| t.verdict == worst)
         {
-            text.push_str(&details(trial));
+            text.push_str(&self.details(trial));
         }
         text
     }
@@ -77,6 +84,35 @@ impl Text {
         }
         text
     }
+
+    /// Message, causes, evidence and the command to see it again.
+    fn details(&self, trial: &ScenarioOutcome) -> String {
+        let mut text = String::new();
+        for line in trial.message.lines() {
+            let _ = writeln!(text, "      {line}");
+        }
+        for cause in &trial.causes {
+            text.push_str(&cause_text(cause));
+        }
+        for block in &trial.diagnosis {
+            for line in block.lines() {
+                let _ = writeln!(text, "      | {line}");
+            }
+        }
+        if trial.verdict != Verdict::Ignored {
+            let seed = match trial.is_simulated() {
+                true => format!(" --seed {}", trial.seed),
+                false => String::new(),
+            };
+            let _ = writeln!(
+                text,
+                "      again: seatrial run --suite {}{seed}{}",
+                trial.full_name(),
+                self.flags
+            );
+        }
+        text
+    }
 }
 
 /// The time that passed in the simulated clusters, next to the time it took.
@@ -86,30 +122,6 @@ fn cluster_time(run: &RunOutcome) -> String {
     }
     let ratio = run.virtual_ms() / run.wall_ms.max(1);
     format!(" ({} of cluster time, {ratio} times real time)", duration_text(run.virtual_ms()))
-}
-
-/// Message, causes, evidence and the command to see it again.
-fn details(trial: &ScenarioOutcome) -> String {
-    let mut text = String::new();
-    for line in trial.message.lines() {
-        let _ = writeln!(text, "      {line}");
-    }
-    for cause in &trial.causes {
-        text.push_str(&cause_text(cause));
-    }
-    for block in &trial.diagnosis {
-        for line in block.lines() {
-            let _ = writeln!(text, "      | {line}");
-        }
-    }
-    if trial.verdict != Verdict::Ignored {
-        let seed = match trial.is_simulated() {
-            true => format!(" --seed {}", trial.seed),
-            false => String::new(),
-        };
-        let _ = writeln!(text, "      again: seatrial run --suite {}{seed}", trial.full_name());
-    }
-    text
 }
 
 fn cause_text(cause: &Cause) -> String {
