@@ -156,7 +156,7 @@ impl Lines {
                     return None;
                 }
                 self.said = now;
-                Some(format!("{what}: done after {}", took_text(*took)))
+                Some(format!("{what}: ended after {}", took_text(*took)))
             }
         }
     }
@@ -241,7 +241,7 @@ mod tests {
             [
                 (10, "create the cluster (10.0 s): nodes are Ready: 2 of 4 are".to_owned()),
                 (20, "create the cluster (20.0 s): nodes are Ready: 2 of 4 are".to_owned()),
-                (25, "create the cluster: done after 25.0 s".to_owned()),
+                (25, "create the cluster: ended after 25.0 s".to_owned()),
             ]
         );
     }
