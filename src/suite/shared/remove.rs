@@ -14,6 +14,7 @@ use crate::stack::Manifest;
 use crate::wait::{self, Deadline, Scope};
 
 use super::super::stop::Stop;
+use super::snapshot::selects_pods;
 use super::{LEASE_LABEL, Ownership, SharedCluster};
 
 /// Everything that was deleted is gone.
@@ -54,10 +55,15 @@ impl SharedCluster {
     /// What is left, and what holds it.
     pub(super) async fn remove(&self, extent: Extent) -> Result<(), Stop> {
         let volumes = self.release_volumes().await?;
-        self.end_pods().await?;
         let mut going = Vec::new();
         let mut last = Vec::new();
-        for manifest in self.request.stack.objects().iter().rev() {
+        let reversed = self.request.stack.objects().iter().rev();
+        let (workloads, others): (Vec<_>, Vec<_>) = reversed.partition(|m| selects_pods(m));
+        for manifest in workloads {
+            going.extend(self.delete(manifest).await?);
+        }
+        self.end_pods().await?;
+        for manifest in others {
             if extent == Extent::ForTheNext && self.outlives_a_rebuild(manifest) {
                 continue;
             }
@@ -89,16 +95,18 @@ impl SharedCluster {
         Ok(())
     }
 
-    /// Ends the pods of the stack without the grace that they need while they have clients. Their
-    /// controllers go after them, because those would grant it.
+    /// Ends the pods of the stack without the grace that they need while they have clients, and soon:
+    /// the garbage collector, which deletes what their workloads leave, grants all of it.
     async fn end_pods(&self) -> Result<(), Stop> {
         let params = DeleteParams::default().grace_period(NO_CLIENTS_GRACE_S);
-        for pod in self.pods_of_ours().await? {
+        let pods = self.pods_of_ours().await?;
+        let ends = pods.iter().map(|pod| {
             let namespace = pod.namespace().unwrap_or_default();
             let api: Api<Pod> = Api::namespaced(self.client.clone(), &namespace);
-            ignore_missing(api.delete(&pod.name_any(), &params).await)?;
-        }
-        Ok(())
+            let params = &params;
+            async move { ignore_missing(api.delete(&pod.name_any(), params).await) }
+        });
+        try_join_all(ends).await.map(drop)
     }
 
     /// Pods in the stack's namespaces that end with it.
