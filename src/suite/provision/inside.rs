@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use futures::future::BoxFuture;
-use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, PropagationPolicy};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams};
 use kube::discovery::{Discovery, verbs};
 use kube::{Api, Client, ResourceExt as _};
 
@@ -120,10 +120,8 @@ async fn delete_one(
         Some(namespace) => Api::namespaced_with(client.clone(), &namespace, resource),
         None => Api::all_with(client.clone(), resource),
     };
-    let params = DeleteParams {
-        propagation_policy: Some(PropagationPolicy::Background),
-        ..DeleteParams::default()
-    };
+    // An owner is gone last, so that what it owns, such as a pod that still ends, is waited for.
+    let params = DeleteParams::foreground();
     match api.delete(&object.name_any(), &params).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
