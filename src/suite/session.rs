@@ -1,6 +1,7 @@
 //! Sessions: run after run on the same engine, from any thread. On the simulator every trial has a
 //! cluster of its own; a real cluster is opened at the first trial and shared by all.
 
+use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::LocalBoxFuture;
@@ -16,6 +17,10 @@ use super::artifacts::Artifacts;
 use super::run::{EngineChoice, Job, RunRequest, run_selected};
 use super::select::select;
 use super::shared::{SharedCluster, SharedOptions};
+
+/// Stack for work on a real cluster: unoptimised, the futures that bring one up take megabytes at each
+/// poll, and a test harness gives its threads two.
+const STACK_BYTES: usize = 32 << 20;
 
 /// A cluster that is up, and how to end it.
 pub struct Opened {
@@ -104,7 +109,7 @@ impl Session {
     pub fn run(
         &self,
         selection: &[String],
-        on_outcome: &mut dyn FnMut(&ScenarioOutcome),
+        on_outcome: &mut (dyn FnMut(&ScenarioOutcome) + Send),
     ) -> Result<RunOutcome, Error> {
         match (&self.real, self.request.engine) {
             (Some(real), _) => self.run_real(real, selection, on_outcome),
@@ -122,7 +127,7 @@ impl Session {
         &self,
         real: &Mutex<Real>,
         selection: &[String],
-        on_outcome: &mut dyn FnMut(&ScenarioOutcome),
+        on_outcome: &mut (dyn FnMut(&ScenarioOutcome) + Send),
     ) -> Result<RunOutcome, Error> {
         let started = Stopwatch::start();
         let chosen = select(self.request.suites, selection)?;
@@ -132,31 +137,33 @@ impl Session {
             Some(runtime) => runtime,
             None => runtime.insert(new_runtime()?),
         };
-        let work = async {
-            let cluster = opened(stage, &self.request).await?;
-            let mut scenarios = Vec::with_capacity(chosen.len());
-            for &(suite, scenario) in &chosen {
-                let job = Job { suite, scenario, seed: self.request.seed };
-                let name = format!("{}::{}", suite.name, scenario.name);
-                let outcome = doing(name, cluster.run_job(&job)).await;
-                on_outcome(&outcome);
-                scenarios.push(outcome);
+        on_a_large_stack(|| {
+            let work = async {
+                let cluster = opened(stage, &self.request).await?;
+                let mut scenarios = Vec::with_capacity(chosen.len());
+                for &(suite, scenario) in &chosen {
+                    let job = Job { suite, scenario, seed: self.request.seed };
+                    let name = format!("{}::{}", suite.name, scenario.name);
+                    let outcome = doing(name, cluster.run_job(&job)).await;
+                    on_outcome(&outcome);
+                    scenarios.push(outcome);
+                }
+                Ok(RunOutcome {
+                    engine: cluster.engine().name(),
+                    engine_reason: self.request.engine_reason.clone(),
+                    kubernetes: cluster.engine().kubernetes(),
+                    seed: self.request.seed,
+                    n_seeds: 1,
+                    manifests: self.request.manifests.clone(),
+                    scenarios,
+                    wall_ms: started.elapsed_ms(),
+                })
+            };
+            match &self.board {
+                Some(board) => runtime.block_on(Arc::clone(board).up(work)),
+                None => runtime.block_on(work),
             }
-            Ok(RunOutcome {
-                engine: cluster.engine().name(),
-                engine_reason: self.request.engine_reason.clone(),
-                kubernetes: cluster.engine().kubernetes(),
-                seed: self.request.seed,
-                n_seeds: 1,
-                manifests: self.request.manifests.clone(),
-                scenarios,
-                wall_ms: started.elapsed_ms(),
-            })
-        };
-        match &self.board {
-            Some(board) => runtime.block_on(Arc::clone(board).up(work)),
-            None => runtime.block_on(work),
-        }
+        })
     }
 
     /// Ends the session: everything of ours is taken away, and the cluster with it if it is ours.
@@ -173,22 +180,24 @@ impl Session {
         else {
             return Ok(());
         };
-        let work = async {
-            let emptied = cluster.close().await;
-            let closed = match close {
-                Some(close) => close().await,
-                None => Ok(()),
+        on_a_large_stack(|| {
+            let work = async {
+                let emptied = cluster.close().await;
+                let closed = match close {
+                    Some(close) => close().await,
+                    None => Ok(()),
+                };
+                // A cluster that is gone has nothing left in it.
+                match (emptied, closed) {
+                    (_, Err(error)) | (Err(error), Ok(())) => Err(error),
+                    (Ok(()), Ok(())) => Ok(()),
+                }
             };
-            // A cluster that is gone has nothing left in it.
-            match (emptied, closed) {
-                (_, Err(error)) | (Err(error), Ok(())) => Err(error),
-                (Ok(()), Ok(())) => Ok(()),
+            match &self.board {
+                Some(board) => runtime.block_on(Arc::clone(board).up(work)),
+                None => runtime.block_on(work),
             }
-        };
-        match &self.board {
-            Some(board) => runtime.block_on(Arc::clone(board).up(work)),
-            None => runtime.block_on(work),
-        }
+        })
     }
 }
 
@@ -229,6 +238,17 @@ async fn end_unused(close: Option<Close>, error: Error) -> Error {
 
 fn closed() -> Error {
     Error::environment("the session on the cluster has ended already")
+}
+
+/// Runs `work` on a thread that has [`STACK_BYTES`]; a panic of it goes on in this one.
+fn on_a_large_stack<T: Send>(work: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, Error> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("cluster".into()).stack_size(STACK_BYTES);
+        let thread = thread
+            .spawn_scoped(scope, work)
+            .map_err(|error| Error::environment(format!("cannot start a thread: {error}")))?;
+        thread.join().unwrap_or_else(|panic| resume_unwind(panic))
+    })
 }
 
 fn new_runtime() -> Result<Runtime, Error> {

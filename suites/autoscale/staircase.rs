@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::autoscaling::v1::HorizontalPodAutoscaler;
@@ -144,6 +145,12 @@ async fn machines_without_cpu(trial: &Trial) -> Result<Option<String>, Stop> {
         Err(kube::Error::Api(_)) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
+    let nodes = Scope::all(Api::<Node>::all(trial.client())).list().await?;
+    Ok(busy_machines(&nodes, &metrics))
+}
+
+/// The machines among `nodes` that `metrics`, the list of NodeMetrics, shows to be busy.
+fn busy_machines(nodes: &[Arc<Node>], metrics: &Value) -> Option<String> {
     let used = |name: &str| {
         let items = metrics.get("items")?.as_array()?;
         let item =
@@ -152,7 +159,7 @@ async fn machines_without_cpu(trial: &Trial) -> Result<Option<String>, Stop> {
     };
     // Nodes that share a kernel share its CPUs, and each claims all of them.
     let mut machines: BTreeMap<String, (u64, u64)> = BTreeMap::new();
-    for node in Scope::all(Api::<Node>::all(trial.client())).list().await? {
+    for node in nodes {
         let name = node.name_any();
         let status = node.status.as_ref();
         let boot = status.and_then(|status| Some(status.node_info.as_ref()?.boot_id.clone()));
@@ -165,7 +172,7 @@ async fn machines_without_cpu(trial: &Trial) -> Result<Option<String>, Stop> {
     let busy = machines.values().filter(is_busy);
     let busy: Vec<_> = busy.map(|(used, has)| format!("{used}m of {has}m are in use")).collect();
     let text = format!("the machine has no CPU left to give to the pods: {}", busy.join(", "));
-    Ok((!busy.is_empty()).then_some(text))
+    (!busy.is_empty()).then_some(text)
 }
 
 /// Whether every container of the front requests CPU, of which utilisation is a share.
@@ -193,4 +200,50 @@ async fn ran_out_of_memory(trial: &Trial) -> Result<bool, Stop> {
         .flat_map(|container| [&container.state, &container.last_state]);
     let ends = statuses.filter_map(|state| state.as_ref()?.terminated.as_ref());
     Ok(ends.into_iter().any(|ended| ended.reason.as_deref() == Some("OOMKilled")))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn nodes_of_one_kernel_are_one_machine() {
+        let node = |name: &str, boot: &str| {
+            let node = json!({
+                "metadata": {"name": name},
+                "status": {"allocatable": {"cpu": "2"}, "nodeInfo": {"bootID": boot}},
+            });
+            Arc::new(serde_json::from_value::<Node>(fill(node)).expect("a node"))
+        };
+        let metrics = json!({"items": [
+            {"metadata": {"name": "a"}, "usage": {"cpu": "900m"}},
+            {"metadata": {"name": "b"}, "usage": {"cpu": "800m"}},
+        ]});
+        let apart = [node("a", "1"), node("b", "2")];
+        assert_eq!(busy_machines(&apart, &metrics), None);
+        let together = [node("a", "1"), node("b", "1")];
+        let text = busy_machines(&together, &metrics).expect("1.7 of 2 cores");
+        assert!(text.ends_with("1700m of 2000m are in use"), "{text}");
+        assert_eq!(busy_machines(&together, &json!({"items": []})), None);
+    }
+
+    /// With what a NodeSystemInfo needs besides.
+    fn fill(mut node: Value) -> Value {
+        for field in [
+            "architecture",
+            "containerRuntimeVersion",
+            "kernelVersion",
+            "kubeProxyVersion",
+            "kubeletVersion",
+            "machineID",
+            "operatingSystem",
+            "osImage",
+            "systemUUID",
+        ] {
+            node["status"]["nodeInfo"][field] = "".into();
+        }
+        node
+    }
 }
