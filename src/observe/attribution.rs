@@ -24,6 +24,8 @@ use super::timeline::{Timeline, What};
 const DELETED_HAZARD_MS: u64 = 45_000;
 /// A pod that became an endpoint this recently may not listen yet.
 const YOUNG_HAZARD_MS: u64 = 10_000;
+/// A change of a pod is seen by watchers within this time.
+const WATCH_LAG_MS: u64 = 1_000;
 /// Requests may go to a lost node this long (grace 50 s, monitor period 5 s, propagation).
 const NODE_HAZARD_MS: u64 = 60_000;
 /// A cut within this time of the kill was caused by it.
@@ -144,13 +146,25 @@ fn deleted_before(timeline: &Timeline, object: &ObjectRef, at_ms: u64) -> bool {
     before.iter().any(|moment| moment.object == *object && moment.what == What::Deleted)
 }
 
+fn ready_by(timeline: &Timeline, object: &ObjectRef, at_ms: u64) -> bool {
+    let before = timeline.between(0, at_ms);
+    before.iter().any(|moment| moment.object == *object && moment.what == What::Ready)
+}
+
 /// By what was going on: the youngest hazard that covers the request.
 fn by_hazard(sent_ms: u64, failed_ms: u64, timeline: &Timeline) -> Option<(CauseClass, ObjectRef)> {
     let from = sent_ms.saturating_sub(NODE_HAZARD_MS);
     timeline.between(from, failed_ms).iter().rev().find_map(|moment| {
         let age = sent_ms.saturating_sub(moment.at_ms);
         let class = match &moment.what {
-            What::Created | What::Ready if age <= YOUNG_HAZARD_MS => CauseClass::EarlyTraffic,
+            What::Ready if age <= YOUNG_HAZARD_MS => CauseClass::EarlyTraffic,
+            // Traffic reaches ready pods alone; the watch may tell of it a little later.
+            What::Created
+                if age <= YOUNG_HAZARD_MS
+                    && ready_by(timeline, &moment.object, failed_ms + WATCH_LAG_MS) =>
+            {
+                CauseClass::EarlyTraffic
+            }
             What::Deleted if age <= DELETED_HAZARD_MS => CauseClass::TerminationRace,
             What::Fact(name) if name == "NodeLost" => CauseClass::NodeLost,
             _ => return None,
@@ -221,6 +235,19 @@ mod tests {
             attribute(&[record(start, at_ms, bad_gateway(), None)], start, &timeline)[0].class
         };
         assert_eq!(class(3_000), CauseClass::TerminationRace);
+        // A pod that was made for another that ends, and is not ready yet, gets nothing.
+        let replaced = |ready_ms| {
+            let b = |at_ms, what| Moment { object: pod("b"), ..moment(at_ms, what) };
+            let moments = vec![
+                moment(1_000, What::Deleted),
+                b(1_010, What::Created),
+                b(ready_ms, What::Ready),
+            ];
+            let records = [record(start, 1_200, bad_gateway(), None)];
+            attribute(&records, start, &Timeline::new(moments))[0].class
+        };
+        assert_eq!(replaced(9_000), CauseClass::TerminationRace);
+        assert_eq!(replaced(1_100), CauseClass::EarlyTraffic);
         assert_eq!(class(21_000), CauseClass::EarlyTraffic);
         assert_eq!(class(90_000), CauseClass::Unattributed);
     }
