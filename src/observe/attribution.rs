@@ -78,11 +78,19 @@ fn cause_of(
     {
         return (class, Some(backend.object.clone()));
     }
-    if let (Some(backend), Outcome::ServerError(_)) = (backend, outcome) {
-        return (CauseClass::AppError, Some(backend.object.clone()));
-    }
-    if matches!(outcome, Outcome::Failed(Failure::ResponseTimeout)) && backend.is_some() {
-        return (CauseClass::TooSlow, backend.map(|backend| backend.object.clone()));
+    if let Some(backend) = backend {
+        let class = match outcome {
+            // A full accept queue lets nobody connect.
+            Outcome::ServerError(504)
+            | Outcome::Failed(Failure::ResponseTimeout | Failure::ConnectTimeout) => {
+                Some(CauseClass::TooSlow)
+            }
+            Outcome::ServerError(_) => Some(CauseClass::AppError),
+            _ => None,
+        };
+        if let Some(class) = class {
+            return (class, Some(backend.object.clone()));
+        }
     }
     if let Some((class, object)) = by_hazard(sent_ms, failed_ms, timeline) {
         return (class, Some(object));

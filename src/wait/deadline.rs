@@ -45,9 +45,6 @@ pub const REPLICAS_RETURN: Deadline =
     Deadline::new(secs(480), "the taint is tolerated for 300 s, then pods start elsewhere");
 /// A node that was started again is Ready.
 pub const NODE_BACK: Deadline = Deadline::new(secs(120), "boot, kubelet start, lease renewal");
-/// A replica that hangs is taken out of service.
-pub const HANG_NOTICED: Deadline =
-    Deadline::new(secs(90), "three probes in a row fail; the usual period is 5 to 10 s");
 /// A pod is evicted.
 pub const EVICTED: Deadline =
     Deadline::new(secs(120), "a budget that was spent counts again once the last pod is replaced");

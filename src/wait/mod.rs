@@ -24,9 +24,8 @@ pub use conditions::{
     none_terminating, pods_ready, stateful_set_ready,
 };
 pub use deadline::{
-    Deadline, EVICTED, HANG_NOTICED, HPA_REACTION, NODE_BACK, NODE_DETECTED, POD_GONE,
-    POD_REPLACED, POD_STARTED, REPLICAS_RETURN, ROLLOUT, SCALE_DOWN_SLACK, STACK_READY,
-    TRAFFIC_REACHES,
+    Deadline, EVICTED, HPA_REACTION, NODE_BACK, NODE_DETECTED, POD_GONE, POD_REPLACED, POD_STARTED,
+    REPLICAS_RETURN, ROLLOUT, SCALE_DOWN_SLACK, STACK_READY, TRAFFIC_REACHES,
 };
 pub use error::WaitError;
 pub use observer::{Observer, Sighting};

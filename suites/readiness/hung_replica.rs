@@ -11,10 +11,15 @@ use crate::k8s::is_pod_ready;
 use crate::load::{ArrivalPlan, Record};
 use crate::observe::CauseClass;
 use crate::suite::{Aspect, Capability, Held, Lane, Phase, Scenario, Start, Stop, Trial};
-use crate::wait::{self, Condition, Scope};
+use crate::wait::{self, Condition, Deadline, Scope};
 
 /// Static GETs a second.
 const PER_SECOND: f64 = 20.0;
+/// At the longest, a hang is to be noticed in this time, or as soon as the probes promise.
+const HANG_NOTICED: Deadline =
+    Deadline::new(secs(90), "failureThreshold probes in a row fail, one every periodSeconds");
+/// From the last failed probe until the status says so (the kubelet of 1.20 may take 10 s).
+const STATUS_LAG: Duration = secs(15);
 /// From the pod being unready until the proxies have dropped it (kube-proxy 1.2 s, ingress-nginx 4.3 s).
 const DROPPED: Duration = secs(10);
 /// No request fails in this time after that.
@@ -44,7 +49,7 @@ async fn run(trial: &Trial) -> Result<Held, Stop> {
     let frozen = trial.freeze(pod).await?;
     let frozen_ms = trial.now_ms();
     let scope = Scope::named(trial.pods_api(), &name);
-    let noticed = wait::until(&scope, &out_of_service(), wait::HANG_NOTICED).await;
+    let noticed = wait::until(&scope, &out_of_service(), noticing(pod)).await;
     let noticed_ms = trial.now_ms();
     if noticed.is_ok() {
         tokio::time::sleep(DROPPED + WITHOUT_IT).await;
@@ -59,6 +64,22 @@ async fn run(trial: &Trial) -> Result<Held, Stop> {
         "{name} hung and left service after {} s, then no request failed; it came back",
         (noticed_ms - frozen_ms) / 1000
     ))
+}
+
+/// How long the probes of `pod` may take to notice: as many probes in a row as are to fail, after
+/// one that was under way.
+fn noticing(pod: &Pod) -> Deadline {
+    let seconds = |value: Option<i32>, default: i32| {
+        secs(u64::try_from(value.unwrap_or(default)).unwrap_or(0))
+    };
+    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let probes = containers.flat_map(|c| c.readiness_probe.iter().chain(&c.liveness_probe));
+    let slowest = probes.map(|probe| {
+        let n_failures = u32::try_from(probe.failure_threshold.unwrap_or(3)).unwrap_or(0);
+        seconds(probe.period_seconds, 10) * (n_failures + 1) + seconds(probe.timeout_seconds, 1)
+    });
+    let within = slowest.max().map_or(HANG_NOTICED.within, |slowest| slowest + STATUS_LAG);
+    Deadline { within: within.min(HANG_NOTICED.within), ..HANG_NOTICED }
 }
 
 /// The pod is not Ready, or is replaced already.

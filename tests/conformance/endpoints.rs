@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Endpoints, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use serde_json::json;
+use kube::ResourceExt as _;
+use serde_json::{Value, json};
 
 use seatrial::load::{Failure, Target};
 
@@ -19,6 +20,12 @@ const SLICES: Need = Need::Served("discovery.k8s.io", "EndpointSlice");
 const PROPAGATION: Duration = Duration::from_secs(10);
 /// Two probes of a second each fail.
 const NOTICED: Duration = Duration::from_secs(20);
+/// nginx and Apache ask for 511 places in the accept queue, and the kernel gives one more.
+const ACCEPT_QUEUE: usize = 512;
+/// Handshakes that were under way when the queue became full: only the client takes them for done.
+const HALF_DONE: usize = 100;
+/// More than the queue and those.
+const N_CONNECTIONS: usize = 700;
 
 async fn node_port(cluster: &Cluster, name: &str) -> Result<Target, String> {
     let service: Service = cluster
@@ -166,26 +173,71 @@ async fn a_frozen_container_accepts_and_does_not_answer(cluster: &Cluster) -> Ou
         "httpGet": {"port": 80}, "periodSeconds": 1, "timeoutSeconds": 1, "failureThreshold": 2,
     });
     spec["containers"][0]["readinessProbe"] = probe;
-    cluster.deployment("a", 1, spec).await?;
-    let target = node_port(cluster, "a").await?;
-    tokio::time::sleep(PROPAGATION).await;
-    let pods: Vec<Pod> = cluster.list("app=a").await?;
-    let [pod] = &pods[..] else { return Err(format!("{} pods", pods.len())) };
-    let name = pod.metadata.name.clone().unwrap_or_default();
-    let node = pod.spec.as_ref().and_then(|s| s.node_name.clone()).ok_or("no node")?;
-    let statuses = pod.status.as_ref().and_then(|s| s.container_statuses.as_ref());
-    let id = statuses.and_then(|s| s.first()?.container_id.clone()).ok_or("no container")?;
-    cluster.containers()?.pause(&node, &id).await.map_err(|e| e.to_string())?;
+    let (target, pod) = one_pod(cluster, spec).await?;
+    pause(cluster, &pod, true).await?;
     let answer = cluster.fetch(&target, "a.example.com", "/").await;
+    let name = pod.name_any();
     let noticed = cluster.until(&name, NOTICED, "it is unready", |p: &Pod| !is_true(p, "Ready"));
     let noticed = noticed.await;
-    cluster.containers()?.unpause(&node, &id).await.map_err(|e| e.to_string())?;
+    pause(cluster, &pod, false).await?;
     match answer {
         Err(failed) if failed.failure == Failure::ResponseTimeout => {}
         other => return Err(format!("while frozen: {other:?}")),
     }
     noticed?;
     cluster.until(&name, READY, "it is ready again", |p: &Pod| is_true(p, "Ready")).await.map(drop)
+}
+
+async fn a_full_accept_queue_lets_nobody_connect(cluster: &Cluster) -> Outcome {
+    let (target, pod) = one_pod(cluster, web()).await?;
+    pause(cluster, &pod, true).await?;
+    let name = pod.name_any();
+    // The probe connects, and that is all it asks.
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let before = cluster.get::<Pod>(&name).await;
+    let connections = (0..N_CONNECTIONS).map(|_| cluster.fetch(&target, "a.example.com", "/"));
+    let answers = futures::future::join_all(connections).await;
+    let noticed = cluster.until(&name, NOTICED, "it is unready", |p: &Pod| !is_true(p, "Ready"));
+    let noticed = noticed.await;
+    pause(cluster, &pod, false).await?;
+    ensure(is_true(&before?, "Ready"), "a TCP probe noticed that the program hangs")?;
+    let n = |failure| {
+        answers.iter().filter(|a| a.as_ref().is_err_and(|f| f.failure == failure)).count()
+    };
+    let (n_waited, n_kept_out) = (n(Failure::ResponseTimeout), n(Failure::ConnectTimeout));
+    // The probes' own connections wait in the queue too.
+    ensure(
+        (ACCEPT_QUEUE - 40..=ACCEPT_QUEUE + HALF_DONE).contains(&n_waited)
+            && n_waited + n_kept_out == N_CONNECTIONS,
+        format!("{n_waited} connected and were not answered, {n_kept_out} did not connect"),
+    )?;
+    noticed?;
+    cluster.until(&name, READY, "it is ready again", |p: &Pod| is_true(p, "Ready")).await.map(drop)
+}
+
+/// A Deployment of one pod behind a node port.
+async fn one_pod(cluster: &Cluster, spec: Value) -> Result<(Target, Pod), String> {
+    cluster.deployment("a", 1, spec).await?;
+    let target = node_port(cluster, "a").await?;
+    tokio::time::sleep(PROPAGATION).await;
+    let mut pods: Vec<Pod> = cluster.list("app=a").await?;
+    match (pods.pop(), pods.len()) {
+        (Some(pod), 0) => Ok((target, pod)),
+        (_, n) => Err(format!("{n} pods too many or too few")),
+    }
+}
+
+/// Freezes or thaws the container of `pod`.
+async fn pause(cluster: &Cluster, pod: &Pod, frozen: bool) -> Outcome {
+    let node = pod.spec.as_ref().and_then(|s| s.node_name.as_deref()).ok_or("no node")?;
+    let statuses = pod.status.as_ref().and_then(|s| s.container_statuses.as_ref());
+    let id = statuses.and_then(|s| s.first()?.container_id.as_deref()).ok_or("no container")?;
+    let containers = cluster.containers()?;
+    let done = match frozen {
+        true => containers.pause(node, id).await,
+        false => containers.unpause(node, id).await,
+    };
+    done.map_err(|error| error.to_string())
 }
 
 pub fn bodies() -> Vec<Body> {
@@ -197,6 +249,7 @@ pub fn bodies() -> Vec<Body> {
         body!(a_terminating_pod_serves_through_its_pre_stop_hook),
         body!(an_unready_pod_gets_no_request),
         body!(a_frozen_container_accepts_and_does_not_answer).needs(&[Need::Freezing]),
+        body!(a_full_accept_queue_lets_nobody_connect).needs(&[Need::Freezing]),
         body!(a_lost_node_is_noticed_and_its_pods_stop_being_endpoints)
             .needs(&[SLICES, Need::NodeStops])
             .alone(),

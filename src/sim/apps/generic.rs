@@ -29,6 +29,8 @@ pub(super) struct Server {
     statuses: BTreeMap<String, u16>,
     drains: bool,
     keep_alive: HeaderValue,
+    /// What it asks of `listen(2)`, if that is known.
+    listen_backlog: Option<usize>,
     own: Vec<&'static str>,
     /// Whether the image's program runs, not a command in its place.
     is_serving: bool,
@@ -48,6 +50,7 @@ impl Server {
             statuses: app.statuses.clone(),
             drains: app.drains,
             keep_alive: HeaderValue::from_static("timeout=75"),
+            listen_backlog: None,
             own: Vec::new(),
             is_serving: true,
             heeds: true,
@@ -65,6 +68,7 @@ impl Server {
             statuses: BTreeMap::new(),
             drains: true,
             keep_alive: HeaderValue::from_static("timeout=65"),
+            listen_backlog: Some(511),
             own: vec!["nginx", "docker-entrypoint.sh", "nginx-debug"],
             is_serving: true,
             heeds: true,
@@ -99,8 +103,9 @@ impl App for Server {
             cpu: drawn / 4,
             memory_bytes: self.memory_bytes,
             n_workers: N_WORKERS,
-            exits: None,
             log,
+            listen_backlog: self.listen_backlog.unwrap_or(Launch::default().listen_backlog),
+            ..Launch::default()
         }
     }
 

@@ -8,8 +8,12 @@ use bytes::Bytes;
 use crate::base::{SimTime, Streams};
 use crate::sim::machines::ContainerStart;
 
+/// Longest accept queue where the program does not ask for a shorter one: the kernel's
+/// `net.core.somaxconn` (since Linux 5.4).
+const SOMAXCONN: usize = 4_096;
+
 /// How a program comes up.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Launch {
     /// Ports it will listen on, each after this time from the start of the process.
     pub listens: Vec<(u16, Duration)>,
@@ -19,10 +23,27 @@ pub struct Launch {
     pub memory_bytes: u64,
     /// Requests it serves at once; further ones wait.
     pub n_workers: usize,
+    /// Connections that wait at its socket at most, as it asks of `listen(2)`; beyond one more,
+    /// the kernel drops what a client sends to connect (`tcp_input.c:tcp_conn_request`).
+    pub listen_backlog: usize,
     /// It ends by itself after this time with this exit code (a failing entrypoint).
     pub exits: Option<(Duration, i32)>,
     /// Lines it writes to its output while it comes up.
     pub log: Vec<String>,
+}
+
+impl Default for Launch {
+    fn default() -> Self {
+        Launch {
+            listens: Vec::new(),
+            cpu: Duration::ZERO,
+            memory_bytes: 0,
+            n_workers: 0,
+            listen_backlog: SOMAXCONN,
+            exits: None,
+            log: Vec::new(),
+        }
+    }
 }
 
 /// What serving one request takes and gives.

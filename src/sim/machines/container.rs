@@ -105,6 +105,13 @@ impl Container {
         self.is_running() && !self.listening.is_empty()
     }
 
+    /// Whether no further connection finds room in its accept queue: the kernel holds one more than
+    /// the program asked for (`net/sock.h:sk_acceptq_is_full`). A waiting request stands for its
+    /// connection, also after its client has given up; connections without one are not counted.
+    pub(super) fn accept_queue_is_full(&self) -> bool {
+        self.backlog.len() > self.launch.listen_backlog
+    }
+
     pub(super) fn pod_ref(&self) -> ObjectRef {
         ObjectRef::new("Pod", self.start.namespace.as_str(), self.start.pod.as_str())
     }

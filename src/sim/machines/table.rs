@@ -162,7 +162,8 @@ impl Machines {
                 .current()
                 .find(|id| self.containers.get(id).is_some_and(|c| c.listening.contains(&port)));
             if let Some(id) = open {
-                return Ok(id);
+                let full = self.containers.get(&id).is_some_and(Container::accept_queue_is_full);
+                return if full { Err(ConnectError::NoAnswer) } else { Ok(id) };
             }
         }
         Err(answer)

@@ -63,6 +63,23 @@ fn a_port_is_refused_until_the_program_listens_and_after_it_stops() {
 }
 
 #[test]
+fn a_frozen_program_is_connected_to_until_its_accept_queue_is_full() {
+    let (mut world, ip, id) = started(|start| start.image = "nginx:1".into());
+    let connect = |world: &mut World| world.on_machines(|m, _| m.connect(&ip, 80));
+    world.run_until(SimTime::ZERO + secs(1));
+    world.on_machines(|m, cx| m.freeze(id, cx));
+    for token in 0..512 {
+        assert_eq!(connect(&mut world), Ok(id), "{token}");
+        local(&mut world, id, "/", token);
+        world.run_until(world.now() + millis(1));
+    }
+    assert_eq!(connect(&mut world), Err(ConnectError::NoAnswer));
+    world.on_machines(|m, cx| m.thaw(id, cx));
+    world.run_until(world.now() + secs(1));
+    assert_eq!(connect(&mut world), Ok(id));
+}
+
+#[test]
 fn a_throttled_container_takes_longer_and_uses_the_same_cpu() {
     let (mut world, _, id) = started(|start| start.cpu_limit_milli = Some(200));
     world.run_until(SimTime::ZERO + millis(1000));

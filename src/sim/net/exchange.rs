@@ -282,6 +282,8 @@ impl Net {
         }
         let ip = pod.status.as_ref().and_then(|status| status.pod_ip.as_deref());
         match ip.and_then(|ip| machines.peer(ip)) {
+            // It hangs, or has closed an idle connection.
+            Some(peer) if !peer.listening.is_empty() => HopState::Serving,
             Some(peer) if peer.has_listened => HopState::Crashed,
             _ => HopState::NotListening,
         }

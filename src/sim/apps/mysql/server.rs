@@ -219,8 +219,8 @@ impl App for Mysql {
             cpu: starts / 4,
             memory_bytes: self.memory_bytes,
             n_workers: 151,
-            exits: None,
             log,
+            ..Launch::default()
         }
     }
 

@@ -24,6 +24,8 @@ const START: (Duration, Duration) = (millis(250), millis(800));
 const MEMORY: (u64, u64) = (60 << 20, 80 << 20);
 /// `MaxRequestWorkers` of the image (Debian's `mpm_prefork.conf`).
 const N_WORKERS: usize = 150;
+/// Apache's `ListenBacklog`.
+const LISTEN_BACKLOG: usize = 511;
 /// The names of the keys and salts in `wp-config.php`.
 const SALT_NAMES: [&str; 8] = [
     "AUTH_KEY",
@@ -38,7 +40,7 @@ const SALT_NAMES: [&str; 8] = [
 
 /// Copies what is missing, and tells how Apache comes up `after` the command's own delay.
 pub(super) fn run(after: Duration, mut log: Vec<String>, cx: &mut AppCx<'_>) -> Launch {
-    let base = Launch { n_workers: N_WORKERS, ..Launch::default() };
+    let base = Launch { n_workers: N_WORKERS, listen_backlog: LISTEN_BACKLOG, ..Launch::default() };
     let copies = cx.files.read(INDEX).is_none();
     if copies {
         log.push("WordPress not found in /var/www/html - copying now...".into());
