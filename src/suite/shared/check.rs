@@ -121,6 +121,7 @@ impl SharedCluster {
         // Lists of every kind are long; they are read again only where something was deleted.
         let extras = mends.iter().any(|mend| matches!(mend, Difference::Extra(_)));
         let settled = wait::until_ok("the stack is as it was applied", SETTLED, || async {
+            self.hasten_ends().await.map_err(|stop| stop.message)?;
             let left = self.differences(snapshot, scenario, extras).await;
             let left = left.map_err(|stop| stop.message)?;
             if let Some(hopeless) = left.iter().find(|d| d.remedy() == Remedy::Rebuild) {

@@ -14,7 +14,7 @@ use crate::stack::Manifest;
 use crate::wait::{self, Deadline, Scope};
 
 use super::super::stop::Stop;
-use super::snapshot::selects_pods;
+use super::snapshot::{pods_of, selects_pods};
 use super::{LEASE_LABEL, Ownership, SharedCluster};
 
 /// Everything that was deleted is gone.
@@ -59,10 +59,14 @@ impl SharedCluster {
         let mut last = Vec::new();
         let reversed = self.request.stack.objects().iter().rev();
         let (workloads, others): (Vec<_>, Vec<_>) = reversed.partition(|m| selects_pods(m));
+        let pods = self.pods_of_ours().await?;
         for manifest in workloads {
-            going.extend(self.delete(manifest).await?);
+            let Some(deleted) = self.delete(manifest).await? else { continue };
+            going.push(deleted);
+            // At once: the garbage collector grants the pods all of their grace.
+            self.end_soon(pods_of(manifest, &pods)).await?;
         }
-        self.end_pods().await?;
+        self.end_soon(&self.pods_of_ours().await?).await?;
         for manifest in others {
             if extent == Extent::ForTheNext && self.outlives_a_rebuild(manifest) {
                 continue;
@@ -95,18 +99,29 @@ impl SharedCluster {
         Ok(())
     }
 
-    /// Ends the pods of the stack without the grace that they need while they have clients, and soon:
-    /// the garbage collector, which deletes what their workloads leave, grants all of it.
-    async fn end_pods(&self) -> Result<(), Stop> {
-        let params = DeleteParams::default().grace_period(NO_CLIENTS_GRACE_S);
-        let pods = self.pods_of_ours().await?;
-        let ends = pods.iter().map(|pod| {
+    /// Ends pods without the grace that they need while they have clients.
+    async fn end_soon(&self, pods: impl IntoIterator<Item = &Arc<Pod>>) -> Result<(), Stop> {
+        let ends = pods.into_iter().map(|pod| {
             let namespace = pod.namespace().unwrap_or_default();
             let api: Api<Pod> = Api::namespaced(self.client.clone(), &namespace);
-            let params = &params;
-            async move { ignore_missing(api.delete(&pod.name_any(), params).await) }
+            let params = DeleteParams::default()
+                .grace_period(NO_CLIENTS_GRACE_S)
+                .preconditions(Preconditions { uid: pod.uid(), resource_version: None });
+            async move { ignore_missing(api.delete(&pod.name_any(), &params).await) }
         });
         try_join_all(ends).await.map(drop)
+    }
+
+    /// Shortens the grace of replicas that end already (no effect on a kubelet before 1.22, which
+    /// finishes a kill as it began). Those of a StatefulSet keep it: they have data to close.
+    pub(super) async fn hasten_ends(&self) -> Result<(), Stop> {
+        let grace_s = i64::from(NO_CLIENTS_GRACE_S);
+        let mut pods = self.pods_of_ours().await?;
+        pods.retain(|pod| {
+            pod.metadata.deletion_grace_period_seconds.is_some_and(|left| left > grace_s)
+                && pod.owner_references().iter().any(|owner| owner.kind == "ReplicaSet")
+        });
+        self.end_soon(&pods).await
     }
 
     /// Pods in the stack's namespaces that end with it.

@@ -3,14 +3,16 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, PersistentVolume};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, PersistentVolume, Pod};
 use k8s_openapi::api::storage::v1::StorageClass;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::*;
+use crate::base::secs;
 use crate::engine::sim::{self, SimEngine};
 use crate::k8s::Profile;
 use crate::stack::Stack;
@@ -100,6 +102,23 @@ fn all_on_one_cluster(seed: u64) {
     let n_rebuilt = resets.iter().filter(|reset| reset.starts_with("rebuilt")).count();
     // Two scenarios want an empty cluster, and the autoscaler holds replicas after one more.
     assert!((3..=4).contains(&n_rebuilt), "{n_rebuilt} rebuilds: {resets:#?}");
+}
+
+#[test]
+fn a_replica_that_ends_does_not_hold_the_next_trial_up_for_its_pre_stop_hook() {
+    on_a_cluster(4, async |engine| {
+        let mut cluster = open(&engine, options(Ownership::Made)).await.expect("it opens");
+        assert_passed(&run(&mut cluster, &["https::serves"]).await, cluster.resets());
+        let api: Api<Pod> = Api::namespaced(engine.client(), "wordpress");
+        let pods = Scope::all(api.clone()).list().await.expect("pods");
+        let replica = pods.iter().map(|pod| pod.name_any()).find(|name| name != "mysql-0");
+        let params = DeleteParams::default();
+        api.delete(&replica.expect("a replica"), &params).await.expect("deleted");
+        let started = Instant::now();
+        assert_passed(&run(&mut cluster, &["https::certificate"]).await, cluster.resets());
+        // The hook sleeps for 20 s.
+        assert!(started.elapsed() < secs(20), "{:?}", started.elapsed());
+    });
 }
 
 #[test]
