@@ -52,7 +52,7 @@ pub trait NodeLifecycle: Send + Sync {
 pub trait ContainerPause: Send + Sync {
     /// Freezes `container` (its id, as a pod's status has it) on `node`.
     fn pause<'a>(&'a self, node: &'a str, container: &'a str) -> BoxFuture<'a, Result<(), Error>>;
-    /// Lets it go on.
+    /// Lets it go on; one that has been killed meanwhile is no error.
     fn unpause<'a>(&'a self, node: &'a str, container: &'a str)
     -> BoxFuture<'a, Result<(), Error>>;
 }

@@ -294,9 +294,7 @@ impl Trial {
         self.defer(async move {
             match undo.containers() {
                 Some(containers) if frozen.get() => {
-                    // A liveness probe may have ended it; then there is nothing to go on.
-                    let _ = containers.unpause(&node, &container).await;
-                    Ok(())
+                    Ok(containers.unpause(&node, &container).await?)
                 }
                 _ => Ok(()),
             }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, Probe};
 use kube::ResourceExt as _;
 
 use crate::base::secs;
@@ -44,6 +44,7 @@ async fn run(trial: &Trial) -> Result<Held, Stop> {
     let front = &trial.target().front.workload;
     let pods = trial.live_pods_of(front).await?;
     let pod = pods.first().ok_or_else(|| Stop::errored("no replica of the front runs"))?;
+    judgeable(pod)?;
     let name = pod.name_any();
     let load = trial.start_load(vec![Lane::Fresh(ArrivalPlan::constant(PER_SECOND))]).await?;
     let frozen = trial.freeze(pod).await?;
@@ -66,15 +67,30 @@ async fn run(trial: &Trial) -> Result<Held, Stop> {
     ))
 }
 
+/// A command of a probe cannot run in a frozen container, while it could in one that hangs.
+fn judgeable(pod: &Pod) -> Result<(), Stop> {
+    let mut commands = probes(pod).map(|probe| probe.exec.is_some()).peekable();
+    if commands.peek().is_some() && commands.all(|is_command| is_command) {
+        return Err(Stop::ignored(
+            "the probes run commands in the container, which a freeze would stop as well",
+        ));
+    }
+    Ok(())
+}
+
+/// What may notice that a container of `pod` hangs.
+fn probes(pod: &Pod) -> impl Iterator<Item = &Probe> {
+    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    containers.flat_map(|c| c.readiness_probe.iter().chain(&c.liveness_probe))
+}
+
 /// How long the probes of `pod` may take to notice: as many probes in a row as are to fail, after
 /// one that was under way.
 fn noticing(pod: &Pod) -> Deadline {
     let seconds = |value: Option<i32>, default: i32| {
         secs(u64::try_from(value.unwrap_or(default)).unwrap_or(0))
     };
-    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
-    let probes = containers.flat_map(|c| c.readiness_probe.iter().chain(&c.liveness_probe));
-    let slowest = probes.map(|probe| {
+    let slowest = probes(pod).map(|probe| {
         let n_failures = u32::try_from(probe.failure_threshold.unwrap_or(3)).unwrap_or(0);
         seconds(probe.period_seconds, 10) * (n_failures + 1) + seconds(probe.timeout_seconds, 1)
     });

@@ -215,6 +215,27 @@ async fn a_full_accept_queue_lets_nobody_connect(cluster: &Cluster) -> Outcome {
     cluster.until(&name, READY, "it is ready again", |p: &Pod| is_true(p, "Ready")).await.map(drop)
 }
 
+async fn a_frozen_container_is_killed_by_its_liveness_probe(cluster: &Cluster) -> Outcome {
+    let mut spec = web();
+    spec["terminationGracePeriodSeconds"] = 5.into();
+    let container = &mut spec["containers"][0];
+    container["livenessProbe"] = json!({
+        "httpGet": {"port": 80}, "periodSeconds": 1, "timeoutSeconds": 1, "failureThreshold": 2,
+    });
+    container["lifecycle"] = json!({"preStop": {"exec": {"command": ["sleep", "60"]}}});
+    let (_, pod) = one_pod(cluster, spec).await?;
+    pause(cluster, &pod, true).await?;
+    let is_back = |p: &Pod| {
+        let statuses = p.status.as_ref().and_then(|s| s.container_statuses.as_ref());
+        let n_starts = statuses.and_then(|s| s.first()).map_or(0, |s| s.restart_count);
+        n_starts == 1 && is_true(p, "Ready")
+    };
+    let back = cluster.until(&pod.name_any(), READY, "it was started again", is_back).await;
+    // It has gone, and that is no error.
+    pause(cluster, &pod, false).await?;
+    back.map(drop)
+}
+
 /// A Deployment of one pod behind a node port.
 async fn one_pod(cluster: &Cluster, spec: Value) -> Result<(Target, Pod), String> {
     cluster.deployment("a", 1, spec).await?;
@@ -250,6 +271,7 @@ pub fn bodies() -> Vec<Body> {
         body!(an_unready_pod_gets_no_request),
         body!(a_frozen_container_accepts_and_does_not_answer).needs(&[Need::Freezing]),
         body!(a_full_accept_queue_lets_nobody_connect).needs(&[Need::Freezing]),
+        body!(a_frozen_container_is_killed_by_its_liveness_probe).needs(&[Need::Freezing]),
         body!(a_lost_node_is_noticed_and_its_pods_stop_being_endpoints)
             .needs(&[SLICES, Need::NodeStops])
             .alone(),

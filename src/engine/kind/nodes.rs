@@ -86,11 +86,21 @@ impl KindNodes {
     /// Freezes or thaws a container by the runtime of its node.
     async fn task(&self, verb: &str, node: &str, container: &str) -> Result<(), Error> {
         self.known(node)?;
-        // As a pod's status has it.
-        let id = container.strip_prefix("containerd://").unwrap_or(container);
-        let command = ["ctr", "--namespace=k8s.io", "tasks", verb, id];
+        let command = ["ctr", "--namespace=k8s.io", "tasks", verb, id_of(container)];
         self.containers.exec(node, &command).await.map(drop)
     }
+
+    /// Whether the container still has processes.
+    async fn has_task(&self, node: &str, container: &str) -> Result<bool, Error> {
+        let command = ["ctr", "--namespace=k8s.io", "tasks", "list", "--quiet"];
+        let tasks = self.containers.exec(node, &command).await?.stdout;
+        Ok(tasks.lines().any(|task| task.trim() == id_of(container)))
+    }
+}
+
+/// The runtime's id of a container, whose status in a pod names the runtime too.
+fn id_of(container: &str) -> &str {
+    container.strip_prefix("containerd://").unwrap_or(container)
 }
 
 impl NodeLogs for KindNodes {
@@ -144,7 +154,11 @@ impl ContainerPause for KindNodes {
         container: &'a str,
     ) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
-            self.task("resume", node, container).await?;
+            if let Err(error) = self.task("resume", node, container).await
+                && self.has_task(node, container).await?
+            {
+                return Err(error);
+            }
             self.faults().paused.remove(&(node.to_owned(), container.to_owned()));
             Ok(())
         })

@@ -342,6 +342,19 @@ async fn nodes_stop_and_start_containers_freeze_and_all_is_undone() {
 }
 
 #[tokio::test]
+async fn a_frozen_container_that_was_killed_needs_no_thaw() {
+    let mut machine = Machine::new().await;
+    let cluster = machine.raised().await;
+    let nodes = KindNodes::new(machine.containers.clone(), &cluster);
+    fs::write(machine.file("faults/gone"), "").expect("a fault");
+    nodes.pause("st-test-worker", "containerd://abc").await.expect("frozen");
+    nodes.unpause("st-test-worker", "containerd://abc").await.expect("it has gone");
+    let n_calls = machine.calls().len();
+    nodes.undo().await.expect("nothing to undo");
+    assert_eq!(machine.calls().len(), n_calls);
+}
+
+#[tokio::test]
 async fn an_engine_that_does_not_answer_is_explained() {
     let machine = Machine::with_faults(&[]).await;
     fs::write(machine.file("faults/down"), "").expect("a fault");

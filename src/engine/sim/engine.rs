@@ -64,7 +64,9 @@ impl SimEngine {
         self.known_node(node)?;
         let id = container.strip_prefix("containerd://").unwrap_or(container);
         let number = u64::from_str_radix(id, 16).ok();
-        let done = number.is_some_and(|id| self.bridge.act(|world| world.freeze(id, frozen)));
+        // One that was killed meanwhile needs no thaw.
+        let done =
+            number.is_some_and(|id| self.bridge.act(|world| world.freeze(id, frozen))) || !frozen;
         let missing = || Error::environment(format!("no container `{container}` on {node}"));
         if done { Ok(()) } else { Err(missing()) }
     }

@@ -30,8 +30,10 @@ pub(super) fn begin(
     let Some(id) = ctr.id else { return end(desk, Duration::ZERO, false) };
     if let Some(exec) = &handler.exec {
         let command = exec.command.as_deref().unwrap_or(&[]);
-        let plan = desk.machines.exec(id, command, desk.cx);
-        end(desk, plan.duration, plan.exit_code == 0);
+        match desk.machines.exec(id, command, desk.cx) {
+            Some(plan) => end(desk, plan.duration, plan.exit_code == 0),
+            None => end(desk, Duration::ZERO, false),
+        }
     } else if let Some(sleep) = &handler.sleep {
         let known = desk.agent.profile.at_least(SLEEP_MINOR);
         let seconds = u64::try_from(sleep.seconds).unwrap_or(0);

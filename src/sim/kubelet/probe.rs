@@ -333,7 +333,11 @@ impl Worker {
         };
         if let Some(exec) = &spec.exec {
             let Some(id) = self.containers[probe.container].id else { return };
-            let plan = desk.machines.exec(id, exec.command.as_deref().unwrap_or(&[]), desk.cx);
+            let command = exec.command.as_deref().unwrap_or(&[]);
+            let Some(plan) = desk.machines.exec(id, command, desk.cx) else {
+                // An error of the prober is no result (`prober/worker.go:doProbe`).
+                return self.next_probe(probe, desk);
+            };
             let ok = plan.exit_code == 0 && plan.duration <= timeout;
             desk.at(now + plan.duration.min(timeout), key, PodEvent::ProbeEnd(probe, ok));
             return;

@@ -47,15 +47,19 @@ enum Effect {
 
 impl Machines {
     /// How `command` will go inside the container. A command that is not understood is taken to
-    /// succeed, and recorded.
-    pub fn exec(&mut self, id: ContainerId, command: &[String], cx: &mut Cx<'_>) -> ExecPlan {
+    /// succeed, and recorded. `None` when the runtime refuses: the container is frozen (`runc exec`,
+    /// from 1.1 on).
+    pub fn exec(
+        &mut self,
+        id: ContainerId,
+        command: &[String],
+        cx: &mut Cx<'_>,
+    ) -> Option<ExecPlan> {
         let Some(container) = self.containers.get_mut(&id).filter(|c| c.is_running()) else {
-            return ExecPlan { duration: Duration::ZERO, exit_code: CANNOT_RUN };
+            return Some(ExecPlan { duration: Duration::ZERO, exit_code: CANNOT_RUN });
         };
         if container.is_frozen() {
-            // The runtime refuses, and a prober discards the error (`prober.go:runProbe`).
-            self.unmodelled_commands.insert(format!("{} in a frozen container", command.join(" ")));
-            return ExecPlan { duration: EXEC_TIME, exit_code: CANNOT_RUN };
+            return None;
         }
         let words: Vec<&str> = command.iter().map(String::as_str).collect();
         let mut unknown = false;
@@ -67,7 +71,7 @@ impl Machines {
         if stops {
             cx.queue.after(EXEC_TIME, MachinesEvent::Stop(id));
         }
-        ExecPlan { duration: duration + EXEC_TIME, exit_code }
+        Some(ExecPlan { duration: duration + EXEC_TIME, exit_code })
     }
 
     /// Records a probe or hook that is not understood.

@@ -129,7 +129,7 @@ fn commands_run_as_the_image_allows() {
     world.run_until(SimTime::ZERO + secs(1));
     let exec = |world: &mut World, words: &[&str]| {
         let command: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
-        let plan = world.on_machines(|m, cx| m.exec(id, &command, cx));
+        let plan = world.on_machines(|m, cx| m.exec(id, &command, cx)).expect("it runs");
         (plan.duration.as_secs(), plan.exit_code)
     };
     assert_eq!(exec(&mut world, &["sleep", "20"]), (20, 0));
