@@ -3,6 +3,7 @@
 use crate::base::ObjectRef;
 use crate::observe::{Cause, CauseClass, Fix};
 
+use super::scenario::Held;
 use super::stop::Stop;
 use super::target::Workload;
 use super::trial::Trial;
@@ -60,10 +61,10 @@ impl Trial {
     ///
     /// # Errors
     /// The stack wishes for a single replica.
-    pub fn several_replicas(&self) -> Result<(), Stop> {
+    pub fn several_replicas(&self) -> Result<Held, Stop> {
         let wish = self.target().wish();
         if wish >= 2 {
-            return Ok(());
+            return Ok(format!("{wish} replicas"));
         }
         Err(self.failed(
             CauseClass::SingleReplica,

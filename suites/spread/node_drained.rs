@@ -25,14 +25,9 @@ pub(super) const SCENARIO: Scenario = Scenario {
     needs: &[Capability::NodeChanges],
     aspects: &[Aspect::Scheduling, Aspect::Lifecycle, Aspect::Traffic],
     start: Start::Serving,
-    prepare: Some(|trial| Box::pin(prepare(trial))),
+    prepare: Some(|trial| Box::pin(async { trial.several_replicas() })),
     run: |trial| Box::pin(run(trial)),
 };
-
-async fn prepare(trial: &Trial) -> Result<Held, Stop> {
-    trial.several_replicas()?;
-    Ok(String::new())
-}
 
 async fn run(trial: &Trial) -> Result<Held, Stop> {
     let front = &trial.target().front.workload;

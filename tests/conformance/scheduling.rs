@@ -52,6 +52,10 @@ async fn even_out(cluster: &Cluster) -> Outcome {
     let pods: Api<Pod> = Api::all(cluster.client.clone());
     let pods = pods.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
     for pod in pods {
+        let phase = pod.status.and_then(|status| status.phase).unwrap_or_default();
+        if matches!(phase.as_str(), "Succeeded" | "Failed") {
+            continue;
+        }
         let Some(spec) = pod.spec else { continue };
         let Some(taken) = taken.get_mut(&spec.node_name.unwrap_or_default()) else { continue };
         for container in spec.containers {
