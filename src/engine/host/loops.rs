@@ -159,6 +159,42 @@ mod tests {
         lease.release().expect("nothing is left");
     }
 
+    /// Whether this machine and user have loop devices, found out without the code under test.
+    fn has_loop_devices(folder: &Path) -> bool {
+        let file = folder.join("probe");
+        std::fs::write(&file, vec![0; 4096]).expect("written");
+        let losetup = |args: &[&std::ffi::OsStr]| {
+            std::process::Command::new("losetup")
+                .args(args)
+                .output()
+                .ok()
+                .filter(|o| o.status.success())
+        };
+        let made = losetup(&["--find".as_ref(), "--show".as_ref(), file.as_os_str()]);
+        let Some(made) = made else { return false };
+        let device = String::from_utf8_lossy(&made.stdout).trim().to_owned();
+        losetup(&["--detach".as_ref(), device.as_ref()]).is_some()
+    }
+
+    #[tokio::test]
+    async fn a_real_device_comes_and_goes() {
+        let folder = tempfile::tempdir().expect("a folder");
+        if !has_loop_devices(folder.path()) {
+            eprintln!("skipped: no loop devices for this user on this machine");
+            return;
+        }
+        let paths = Paths::below(folder.path());
+        let lease = Lease::take(&paths.leases(), "run-1", "run").expect("taken");
+        let programs = Programs::real();
+        let attached = attach(&paths, &programs, &lease, "a", 1 << 33).await.expect("attached");
+        let over = async || attached_to(&programs, &attached.file).await.expect("listed");
+        assert_eq!(over().await, [attached.device.clone()]);
+        detach(&programs, &lease, &attached).await.expect("detached");
+        assert_eq!(over().await, [PathBuf::new(); 0]);
+        assert!(!attached.file.exists());
+        lease.release().expect("nothing is left");
+    }
+
     #[tokio::test]
     async fn a_device_in_use_stays_in_the_lease() {
         let tools = FakeTools::new();
