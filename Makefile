@@ -43,7 +43,7 @@ check: fmt-check lint test doc e2e ## All that CI checks
 .PHONY: lint
 lint: ## Clippy, warnings as errors; licences and bans where cargo-deny is installed
 	$(CARGO) clippy --all-targets --quiet -- -D warnings
-	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --offline check licenses bans sources; \
+	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --offline check --hide-inclusion-graph licenses bans sources; \
 	 else echo "cargo-deny is not installed: licences and bans not checked"; fi
 
 .PHONY: fmt
