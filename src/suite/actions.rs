@@ -274,18 +274,20 @@ impl Trial {
         evicted.await?
     }
 
-    /// Freezes the first container of `pod`: its sockets stay open and nothing answers. It goes on when
-    /// the trial ends, if not before.
+    /// Freezes `container` of `pod`: its sockets stay open and nothing answers. It goes on when the
+    /// trial ends, if not before.
     ///
     /// # Errors
     /// The engine cannot, or failed to.
-    pub async fn freeze(&self, pod: &Pod) -> Result<FrozenPod, Stop> {
-        let name = pod.name_any();
+    pub async fn freeze(&self, pod: &Pod, container: &str) -> Result<FrozenPod, Stop> {
         let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
-        let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
-        let container = statuses.and_then(|all| all.first()?.container_id.clone());
-        let container =
-            container.ok_or_else(|| Stop::errored(format!("no container runs in Pod {name}")))?;
+        let statuses =
+            pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+        let status = statuses.into_iter().find(|status| status.name == container);
+        let id = status.and_then(|status| status.container_id.clone());
+        let container = id.ok_or_else(|| {
+            Stop::errored(format!("{container} does not run in Pod {}", pod.name_any()))
+        })?;
         let engine = self.engine_handle();
         let frozen = Rc::new(Cell::new(true));
         let pod = FrozenPod { node, container, frozen: Rc::clone(&frozen) };

@@ -1,5 +1,6 @@
 //! Discovery: from the manifests to what scenarios act on (Ingress -> Service -> workload -> HPA).
 
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
 use crate::base::ObjectRef;
@@ -30,10 +31,15 @@ pub fn discover(objects: &[(ObjectRef, &Value)]) -> Result<StackTarget, String> 
     let is_wordpress = workload.containers.iter().any(|(_, name)| image(name) == "wordpress");
     let database = database_of(objects, &workload);
     let port = service_value.pointer("/spec/ports/0/port").and_then(Value::as_i64).unwrap_or(80);
+    let target_port = service_value
+        .pointer("/spec/ports/0/targetPort")
+        .and_then(|port| serde_json::from_value(port.clone()).ok())
+        .unwrap_or(IntOrString::Int(i32::try_from(port).unwrap_or(80)));
     let front = Front {
         autoscaler: autoscaler_of(objects, &workload),
         service: service_ref.name.clone(),
         port,
+        target_port,
         program: if is_wordpress { Program::WordPress } else { Program::Other },
         workload,
     };
@@ -292,6 +298,25 @@ mod tests {
             "kind": "Service", "metadata": {"name": name},
             "spec": {"type": kind, "selector": {"app": app}, "ports": [{"port": 80}]},
         })
+    }
+
+    #[test]
+    fn the_container_that_serves_is_the_one_with_the_target_port() {
+        let serving = |target_port: Value| {
+            let mut front = service("web", "web", "NodePort");
+            front["spec"]["ports"][0]["targetPort"] = target_port;
+            let values = [front, workload("Deployment", "web", "shop:1", "")];
+            let target = discover(&objects(&values)).expect("a front");
+            let pod = serde_json::from_value(json!({"spec": {"containers": [
+                {"name": "agent", "image": "agent:1", "ports": [{"containerPort": 9100}]},
+                {"name": "main", "image": "shop:1", "ports": [{"name": "web", "containerPort": 8080}]},
+            ]}}));
+            let pod = pod.expect("a pod");
+            target.front.container_in(&pod).map(|container| container.name.clone())
+        };
+        assert_eq!(serving("web".into()).as_deref(), Some("main"));
+        assert_eq!(serving(8080.into()).as_deref(), Some("main"));
+        assert_eq!(serving(7.into()).as_deref(), Some("agent"), "no port says so: the first");
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! What a stack is made of, as far as suites care: its front, its database, its doors.
 
+use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
 use crate::base::ObjectRef;
 
 /// The parts of a stack that scenarios act on.
@@ -22,10 +25,27 @@ pub struct Front {
     pub service: String,
     /// Port of the Service.
     pub port: i64,
+    /// Where that ends in a pod: a number, or the name of a container's port.
+    pub target_port: IntOrString,
     /// Its autoscaler.
     pub autoscaler: Option<Autoscaler>,
     /// What runs in it.
     pub program: Program,
+}
+
+impl Front {
+    /// The container of `pod` that serves users: the one with the Service's target port, or the
+    /// first.
+    pub fn container_in<'a>(&self, pod: &'a Pod) -> Option<&'a Container> {
+        let containers = &pod.spec.as_ref()?.containers;
+        let serves = |container: &&Container| {
+            container.ports.iter().flatten().any(|port| match &self.target_port {
+                IntOrString::Int(number) => port.container_port == *number,
+                IntOrString::String(name) => port.name.as_ref() == Some(name),
+            })
+        };
+        containers.iter().find(serves).or_else(|| containers.first())
+    }
 }
 
 /// A Deployment or StatefulSet of the stack.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Pod, Probe};
+use k8s_openapi::api::core::v1::{Container, Pod, Probe};
 use kube::ResourceExt as _;
 
 use crate::base::secs;
@@ -36,16 +36,17 @@ pub(super) const SCENARIO: Scenario = Scenario {
 };
 
 async fn run(trial: &Trial) -> Result<Held, Stop> {
-    let front = &trial.target().front.workload;
-    let pods = trial.live_pods_of(front).await?;
-    let pod = pods.first().ok_or_else(|| Stop::errored("no replica of the front runs"))?;
-    judgeable(pod)?;
+    let front = &trial.target().front;
+    let pods = trial.live_pods_of(&front.workload).await?;
+    let served = pods.first().and_then(|pod| Some((pod, front.container_in(pod)?)));
+    let (pod, container) = served.ok_or_else(|| Stop::errored("no replica of the front runs"))?;
+    judgeable(container)?;
     let name = pod.name_any();
     let load = trial.start_load(vec![Lane::Fresh(ArrivalPlan::constant(PER_SECOND))]).await?;
-    let frozen = trial.freeze(pod).await?;
+    let frozen = trial.freeze(pod, &container.name).await?;
     let frozen_ms = trial.now_ms();
     let scope = Scope::named(trial.pods_api(), &name);
-    let noticed = wait::until(&scope, &out_of_service(), noticing(pod)).await;
+    let noticed = wait::until(&scope, &out_of_service(), noticing(container)).await;
     let noticed_ms = trial.now_ms();
     if noticed.is_ok() {
         tokio::time::sleep(DROPPED + WITHOUT_IT).await;
@@ -55,7 +56,7 @@ async fn run(trial: &Trial) -> Result<Held, Stop> {
     trial.enter(Phase::Assess);
     noticed.map_err(|error| Stop::from(error).because(trial.cause(CauseClass::HangUnnoticed)))?;
     none_failed_without_it(trial, &records, noticed_ms)?;
-    wait::until(&trial.scope_of(front), &wait::pods_ready(), wait::POD_REPLACED).await?;
+    wait::until(&trial.scope_of(&front.workload), &wait::pods_ready(), wait::POD_REPLACED).await?;
     Ok(format!(
         "{name} hung and left service after {} s, then no request failed; it came back",
         (noticed_ms - frozen_ms) / 1000
@@ -63,8 +64,8 @@ async fn run(trial: &Trial) -> Result<Held, Stop> {
 }
 
 /// A command of a probe cannot run in a frozen container, while it could in one that hangs.
-fn judgeable(pod: &Pod) -> Result<(), Stop> {
-    let mut commands = probes(pod).map(|probe| probe.exec.is_some()).peekable();
+fn judgeable(container: &Container) -> Result<(), Stop> {
+    let mut commands = probes(container).map(|probe| probe.exec.is_some()).peekable();
     if commands.peek().is_some() && commands.all(|is_command| is_command) {
         return Err(Stop::ignored(
             "the probes run commands in the container, which a freeze would stop as well",
@@ -73,19 +74,18 @@ fn judgeable(pod: &Pod) -> Result<(), Stop> {
     Ok(())
 }
 
-/// What may notice that a container of `pod` hangs.
-fn probes(pod: &Pod) -> impl Iterator<Item = &Probe> {
-    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
-    containers.flat_map(|c| c.readiness_probe.iter().chain(&c.liveness_probe))
+/// What may notice that it hangs.
+fn probes(container: &Container) -> impl Iterator<Item = &Probe> {
+    container.readiness_probe.iter().chain(&container.liveness_probe)
 }
 
-/// How long the probes of `pod` may take to notice: as many probes in a row as are to fail, after
-/// one that was under way.
-fn noticing(pod: &Pod) -> Deadline {
+/// How long the probes of `container` may take to notice: as many in a row as are to fail, after one
+/// that was under way.
+fn noticing(container: &Container) -> Deadline {
     let seconds = |value: Option<i32>, default: i32| {
         secs(u64::try_from(value.unwrap_or(default)).unwrap_or(0))
     };
-    let slowest = probes(pod).map(|probe| {
+    let slowest = probes(container).map(|probe| {
         let n_failures = u32::try_from(probe.failure_threshold.unwrap_or(3)).unwrap_or(0);
         seconds(probe.period_seconds, 10) * (n_failures + 1) + seconds(probe.timeout_seconds, 1)
     });
