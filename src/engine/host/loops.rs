@@ -188,9 +188,9 @@ mod tests {
         let programs = Programs::real();
         let attached = attach(&paths, &programs, &lease, "a", 1 << 33).await.expect("attached");
         let over = async || attached_to(&programs, &attached.file).await.expect("listed");
-        assert_eq!(over().await, [attached.device.clone()]);
+        assert_eq!(over().await, std::slice::from_ref(&attached.device));
         detach(&programs, &lease, &attached).await.expect("detached");
-        assert_eq!(over().await, [PathBuf::new(); 0]);
+        assert!(over().await.is_empty());
         assert!(!attached.file.exists());
         lease.release().expect("nothing is left");
     }
