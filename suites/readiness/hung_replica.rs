@@ -110,3 +110,41 @@ fn none_failed_without_it(trial: &Trial, records: &[Record], noticed_ms: u64) ->
         records.iter().filter(|record| trial.ms(record.planned) >= dropped_ms).cloned().collect();
     trial.no_failures(&later, "the time without the replica that hangs").map(drop)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::observe::Verdict;
+
+    fn container(probes: &Value) -> Container {
+        let mut container = probes.clone();
+        container["name"] = "main".into();
+        serde_json::from_value(container).expect("a container")
+    }
+
+    #[test]
+    fn probes_promise_when_a_hang_is_noticed() {
+        let within = |probes: Value| noticing(&container(&probes)).within - STATUS_LAG;
+        let http = json!({"httpGet": {"port": 80}});
+        assert_eq!(within(json!({ "readinessProbe": http })), secs(41), "10 s, 3 failures, 1 s");
+        let quick = json!({"tcpSocket": {"port": 80}, "periodSeconds": 2, "failureThreshold": 1});
+        assert_eq!(within(json!({ "readinessProbe": quick })), secs(5));
+        assert_eq!(within(json!({ "readinessProbe": quick, "livenessProbe": http })), secs(41));
+        let slow = json!({"httpGet": {"port": 80}, "periodSeconds": 60});
+        assert_eq!(noticing(&container(&json!({ "readinessProbe": slow }))), HANG_NOTICED);
+        assert_eq!(noticing(&container(&json!({}))), HANG_NOTICED);
+    }
+
+    #[test]
+    fn commands_alone_are_not_judged() {
+        let command = json!({"exec": {"command": ["true"]}});
+        let stop = judgeable(&container(&json!({ "readinessProbe": command })));
+        assert_eq!(stop.expect_err("not judged").verdict, Verdict::Ignored);
+        let http = json!({"httpGet": {"port": 80}});
+        let both = json!({ "readinessProbe": command, "livenessProbe": http });
+        judgeable(&container(&both)).expect("the other one counts");
+        judgeable(&container(&json!({}))).expect("nothing notices, and that is judged");
+    }
+}
