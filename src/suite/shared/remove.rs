@@ -14,7 +14,7 @@ use crate::stack::Manifest;
 use crate::wait::{self, Deadline, Scope};
 
 use super::super::stop::Stop;
-use super::snapshot::{pods_of, selects_pods};
+use super::snapshot::selects_pods;
 use super::{LEASE_LABEL, Ownership, SharedCluster};
 
 /// Everything that was deleted is gone.
@@ -59,13 +59,10 @@ impl SharedCluster {
         let mut last = Vec::new();
         let reversed = self.request.stack.objects().iter().rev();
         let (workloads, others): (Vec<_>, Vec<_>) = reversed.partition(|m| selects_pods(m));
-        let pods = self.pods_of_ours().await?;
         for manifest in workloads {
-            let Some(deleted) = self.delete(manifest).await? else { continue };
-            going.push(deleted);
-            // At once: the garbage collector grants the pods all of their grace.
-            self.end_soon(pods_of(manifest, &pods)).await?;
+            going.extend(self.delete(manifest).await?);
         }
+        // Now: the garbage collector, which takes what they leave, grants pods all of their grace.
         self.end_soon(&self.pods_of_ours().await?).await?;
         for manifest in others {
             if extent == Extent::ForTheNext && self.outlives_a_rebuild(manifest) {
