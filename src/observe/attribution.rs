@@ -24,6 +24,8 @@ use super::timeline::{Timeline, What};
 const DELETED_HAZARD_MS: u64 = 45_000;
 /// A pod that became an endpoint this recently may not listen yet.
 const YOUNG_HAZARD_MS: u64 = 10_000;
+/// While it refuses connections and is Ready, it may be so for this long, on a slow machine.
+const SLOW_START_HAZARD_MS: u64 = 60_000;
 /// A change of a pod is seen by watchers within this time.
 const WATCH_LAG_MS: u64 = 1_000;
 /// Requests may go to a lost node this long (grace 50 s, monitor period 5 s, propagation).
@@ -92,7 +94,7 @@ fn cause_of(
             return (class, Some(backend.object.clone()));
         }
     }
-    if let Some((class, object)) = by_hazard(sent_ms, failed_ms, timeline) {
+    if let Some((class, object)) = by_hazard(outcome, sent_ms, failed_ms, timeline) {
         return (class, Some(object));
     }
     let class = match outcome {
@@ -154,18 +156,39 @@ fn deleted_before(timeline: &Timeline, object: &ObjectRef, at_ms: u64) -> bool {
     before.iter().any(|moment| moment.object == *object && moment.what == What::Deleted)
 }
 
+/// Whether the pod is Ready at `at_ms`, as far as watchers know.
+fn is_ready(timeline: &Timeline, object: &ObjectRef, at_ms: u64) -> bool {
+    let before = timeline.between(0, at_ms);
+    let told = before.iter().rev().filter(|moment| moment.object == *object);
+    let mut told = told.filter(|m| matches!(m.what, What::Ready | What::NotReady | What::Gone));
+    told.next().is_some_and(|moment| moment.what == What::Ready)
+}
+
 fn ready_by(timeline: &Timeline, object: &ObjectRef, at_ms: u64) -> bool {
     let before = timeline.between(0, at_ms);
     before.iter().any(|moment| moment.object == *object && moment.what == What::Ready)
 }
 
 /// By what was going on: the youngest hazard that covers the request.
-fn by_hazard(sent_ms: u64, failed_ms: u64, timeline: &Timeline) -> Option<(CauseClass, ObjectRef)> {
-    let from = sent_ms.saturating_sub(NODE_HAZARD_MS);
+fn by_hazard(
+    outcome: &Outcome,
+    sent_ms: u64,
+    failed_ms: u64,
+    timeline: &Timeline,
+) -> Option<(CauseClass, ObjectRef)> {
+    let refused = *outcome == Outcome::Failed(Failure::Refused);
+    let from = sent_ms.saturating_sub(NODE_HAZARD_MS.max(SLOW_START_HAZARD_MS));
     timeline.between(from, failed_ms).iter().rev().find_map(|moment| {
         let age = sent_ms.saturating_sub(moment.at_ms);
         let class = match &moment.what {
             What::Ready if age <= YOUNG_HAZARD_MS => CauseClass::EarlyTraffic,
+            What::Ready
+                if refused
+                    && age <= SLOW_START_HAZARD_MS
+                    && is_ready(timeline, &moment.object, failed_ms) =>
+            {
+                CauseClass::EarlyTraffic
+            }
             // Traffic reaches ready pods alone; the watch may tell of it a little later.
             What::Created
                 if age <= YOUNG_HAZARD_MS
@@ -174,7 +197,7 @@ fn by_hazard(sent_ms: u64, failed_ms: u64, timeline: &Timeline) -> Option<(Cause
                 CauseClass::EarlyTraffic
             }
             What::Deleted if age <= DELETED_HAZARD_MS => CauseClass::TerminationRace,
-            What::Fact(name) if name == "NodeLost" => CauseClass::NodeLost,
+            What::Fact(name) if name == "NodeLost" && age <= NODE_HAZARD_MS => CauseClass::NodeLost,
             _ => return None,
         };
         Some((class, moment.object.clone()))
@@ -231,6 +254,21 @@ mod tests {
             attribute(&records, start, &timeline).iter().map(|cause| cause.class).collect();
         classes.sort();
         assert_eq!(classes, [CauseClass::TerminationRace, CauseClass::CutInFlight]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_ready_pod_that_refuses_is_early_and_where_none_is_ready_there_is_no_endpoint() {
+        let start = Instant::now();
+        let refused = || Outcome::Failed(Failure::Refused);
+        let class = |at_ms: u64, what: Option<What>| {
+            let mut moments = vec![moment(0, What::Created), moment(1_000, What::Ready)];
+            moments.extend(what.map(|what| moment(20_000, what)));
+            let records = [record(start, at_ms, refused(), None)];
+            attribute(&records, start, &Timeline::new(moments))[0].class
+        };
+        assert_eq!(class(30_000, None), CauseClass::EarlyTraffic, "it starts slowly");
+        assert_eq!(class(30_000, Some(What::NotReady)), CauseClass::NoEndpoint);
+        assert_eq!(class(90_000, None), CauseClass::NoEndpoint, "not by its start any more");
     }
 
     #[tokio::test(start_paused = true)]
