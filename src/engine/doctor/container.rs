@@ -17,6 +17,8 @@ const STORE: &str = "image store";
 const DOCKER_MIN: Version = Version(20, 10);
 /// The first whose `save` takes one platform out of an image of many.
 const SAVE_PLATFORM_MIN: Version = Version(28, 0);
+/// The engine that kind is to use (`kind/pkg/cluster/provider.go:DetectNodeProvider`).
+const PROVIDER: &str = "KIND_EXPERIMENTAL_PROVIDER";
 const WHY_NEEDED: &str = "kind runs the nodes of a cluster as containers";
 
 /// What an engine says of itself.
@@ -57,11 +59,17 @@ impl Answer {
     }
 }
 
-/// Asks `wanted`, or docker and podman: the first that answers, else the first that is there.
-pub(super) async fn ask(wanted: Option<&ContainerEngine>, programs: &Programs) -> Answer {
-    let engines = match wanted {
-        Some(engine) => vec![engine.clone()],
-        None => ["docker", "podman"].map(ContainerEngine::from_env).to_vec(),
+/// Asks `wanted`, or the engine that the environment names, or docker and podman: the first that
+/// answers, else the first that is there.
+pub(super) async fn ask(
+    wanted: Option<&ContainerEngine>,
+    programs: &Programs,
+    host: &Host,
+) -> Answer {
+    let engines = match (wanted, host.variable(PROVIDER)) {
+        (Some(engine), _) => vec![engine.clone()],
+        (None, Some(program @ ("docker" | "podman"))) => vec![ContainerEngine::from_env(program)],
+        (None, _) => ["docker", "podman"].map(ContainerEngine::from_env).to_vec(),
     };
     let mut answers = join_all(engines.iter().map(|engine| ask_one(engine, programs))).await;
     let answered = answers.iter().position(|answer| matches!(answer, Answer::Facts(_)));

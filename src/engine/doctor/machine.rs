@@ -20,8 +20,9 @@ pub struct Host {
 }
 
 /// Variables that the checks look at.
-const VARIABLES: [&str; 7] = [
+const VARIABLES: [&str; 8] = [
     "DOCKER_HOST",
+    "KIND_EXPERIMENTAL_PROVIDER",
     "HTTP_PROXY",
     "http_proxy",
     "HTTPS_PROXY",

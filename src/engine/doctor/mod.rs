@@ -37,7 +37,8 @@ pub struct Wish {
     pub workers: usize,
     /// Whether Rook-Ceph is installed.
     pub rook: bool,
-    /// The container engine; none means the first of docker and podman that answers.
+    /// The container engine; none means the one that `KIND_EXPERIMENTAL_PROVIDER` names, else the
+    /// first of docker and podman that answers.
     pub engine: Option<ContainerEngine>,
     /// Host ports that must be free; others are picked free when the cluster is made.
     pub ports: Vec<u16>,
@@ -51,7 +52,7 @@ pub async fn examine(wish: &Wish, programs: &Programs, host: &Host) -> Vec<Findi
         async move { programs.run(&call).await }
     };
     let (engine, kind, kubectl, losetup) = tokio::join!(
-        container::ask(wish.engine.as_ref(), programs),
+        container::ask(wish.engine.as_ref(), programs, host),
         ask("kind", &["version"]),
         ask("kubectl", &["version", "--client", "--output", "json"]),
         ask("losetup", &["--version"]),

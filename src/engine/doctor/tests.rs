@@ -148,6 +148,10 @@ type Plant = fn(&mut Machine);
     |m: &mut Machine| m.program("docker", "echo 'permission denied while trying to connect' >&2; exit 1"),
     ("container engine", Level::Fatal, "permission denied", "usermod -aG docker")
 )]
+#[case::the_named_engine_alone_is_asked(
+    |m: &mut Machine| { m.program("podman", "exec sleep 30"); m.variables.push(("KIND_EXPERIMENTAL_PROVIDER", "podman")); },
+    ("container engine", Level::Warning, "podman did not answer within 1500 ms", "podman info")
+)]
 #[case::engine_hangs(
     |m: &mut Machine| m.program("docker", "exec sleep 30"),
     ("container engine", Level::Warning, "did not answer within 1500 ms", "docker info")
