@@ -146,7 +146,12 @@ pub(super) fn check(answer: &Answer, host: &Host) -> Vec<Finding> {
         Answer::Facts(facts) => facts,
         Answer::Missing(programs) => {
             let seen = format!("{} not installed", programs.join(" and "));
-            let fix = "install Docker Engine: https://docs.docker.com/engine/install/";
+            let fix = match host.variable(PROVIDER) {
+                Some(_) if programs.len() == 1 => {
+                    "install it, or: unset KIND_EXPERIMENTAL_PROVIDER"
+                }
+                _ => "install Docker Engine: https://docs.docker.com/engine/install/",
+            };
             return vec![Finding::fatal(ENGINE, Trouble::new(seen, WHY_NEEDED, fix))];
         }
         Answer::Silent { program, failure, said } => {

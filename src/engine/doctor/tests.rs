@@ -129,6 +129,14 @@ async fn a_healthy_machine_has_nothing_to_mend() {
     );
 }
 
+#[test]
+fn a_named_engine_that_is_missing_is_not_mended_by_another() {
+    let host = Host::planted(Path::new("/"), &[("KIND_EXPERIMENTAL_PROVIDER", "podman")], 0);
+    let findings = container::check(&container::Answer::Missing(vec!["podman".into()]), &host);
+    let text = format!("{findings:?}");
+    assert!(text.contains("podman not installed") && text.contains("unset KIND_EXP"), "{text}");
+}
+
 type Plant = fn(&mut Machine);
 
 #[rstest]
