@@ -14,7 +14,7 @@ use crate::stack::Manifest;
 use crate::wait::{self, Deadline, Scope};
 
 use super::super::stop::Stop;
-use super::snapshot::selects_pods;
+use super::snapshot::{pods_of, selects_pods};
 use super::{LEASE_LABEL, Ownership, SharedCluster};
 
 /// Everything that was deleted is gone.
@@ -109,16 +109,20 @@ impl SharedCluster {
         try_join_all(ends).await.map(drop)
     }
 
-    /// Shortens the grace of replicas that end already (no effect on a kubelet before 1.22, which
-    /// finishes a kill as it began). Those of a StatefulSet keep it: they have data to close.
+    /// Shortens the grace of the front's replicas that end already (no effect on a kubelet before
+    /// 1.22, which finishes a kill as it began). Other pods keep theirs: a database has data to close.
     pub(super) async fn hasten_ends(&self) -> Result<(), Stop> {
-        let grace_s = i64::from(NO_CLIENTS_GRACE_S);
-        let mut pods = self.pods_of_ours().await?;
-        pods.retain(|pod| {
-            pod.metadata.deletion_grace_period_seconds.is_some_and(|left| left > grace_s)
-                && pod.owner_references().iter().any(|owner| owner.kind == "ReplicaSet")
+        let front = self.target.as_ref().map(|target| target.front.workload.reference());
+        let Some(front) = front.and_then(|front| self.request.stack.manifest(&front)) else {
+            return Ok(());
+        };
+        let pods = self.pods_of_ours().await?;
+        let mut ending = pods_of(front, &pods);
+        ending.retain(|pod| {
+            let grace_s = pod.metadata.deletion_grace_period_seconds;
+            grace_s.is_some_and(|grace_s| grace_s > i64::from(NO_CLIENTS_GRACE_S))
         });
-        self.end_soon(&pods).await
+        self.end_soon(ending).await
     }
 
     /// Pods in the stack's namespaces that end with it.
