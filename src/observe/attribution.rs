@@ -4,10 +4,10 @@
 //! |---|---|---|
 //! | state | the transport knows the pod's state | by that state |
 //! | deleted | a pod was marked for deletion shortly before | termination-race |
-//! | young | a pod was created or became ready shortly before | early-traffic |
+//! | young | a pod was created or became ready shortly before, or is ready and refuses | early-traffic |
 //! | lost | a node was lost and not yet dropped | node-lost |
 //! | status | 503 without a pod; a pod's own 5xx | no-endpoint; app-error |
-//! | slow | no answer in time | too-slow |
+//! | slow | no answer in time, 504, or no connection to a known pod | too-slow |
 
 use std::collections::BTreeMap;
 
