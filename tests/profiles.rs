@@ -1,9 +1,10 @@
-//! The reference stack on old minors, written in the versions they serve: it passes there as well, but
-//! for what those minors do otherwise.
+//! Stacks on old minors, written in the versions they serve: the reference stack passes there as well,
+//! but for what those minors do otherwise.
 
 mod support;
 
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
 use rstest::rstest;
@@ -59,4 +60,26 @@ fn the_reference_stack_passes_on_old_minors(#[case] minor: &str, #[case] fails: 
         .map(|o| format!("{} seed {}: {} {}", o.full_name(), o.seed, o.verdict, o.message))
         .collect();
     assert!(others.is_empty(), "{}", others.join("\n"));
+}
+
+/// A limit that Apache keeps to until a page is asked for: before 1.28 one of its processes is killed
+/// and the container goes on, from then on the whole container is (semantics 5.4).
+#[rstest]
+#[case("1.27")]
+#[case("1.37")]
+fn a_memory_limit_that_is_too_low_is_pointed_at(#[case] minor: &str) {
+    let profile: Profile = minor.parse().expect("a minor");
+    let stage = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests/stages/05-prestop/stack.yaml");
+    let text = fs::read_to_string(stage).expect("the stage");
+    let folder = tempfile::tempdir().expect("a folder");
+    let tight = text.replace("memory: 100Mi", "memory: 81Mi");
+    fs::write(folder.path().join("stack.yaml"), tight).expect("written");
+    let mut request = support::request(folder.path(), &["rollout::no_failed_request"], 1, 1);
+    request.profile = profile;
+    let run = suite::run(&request, &mut |_| {}).unwrap_or_else(|error| panic!("{error}"));
+    let causes = &run.scenarios[0].causes;
+    let classes: Vec<&str> = causes.iter().map(|cause| cause.class.as_str()).collect();
+    assert_eq!(classes, ["out-of-memory"], "{}", run.scenarios[0].message);
+    let fix = causes[0].fix.as_ref().expect("it is in the manifest");
+    assert!(fix.path.ends_with("resources.limits.memory"), "{}", fix.path);
 }

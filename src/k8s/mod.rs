@@ -25,7 +25,7 @@ pub use custom::CustomKind;
 pub use image::reported_image;
 pub use owner::controller_of;
 pub use percent::{Rounding, scaled_value};
-pub use pod::{is_pod_ready, is_terminating, pod_condition};
+pub use pod::{is_pod_ready, is_terminating, memory_kills, pod_condition};
 pub use profile::Profile;
 pub use qos::qos_class;
 pub use quantity::{bytes, milli};

@@ -16,3 +16,14 @@ pub fn is_pod_ready(pod: &Pod) -> bool {
 pub fn is_terminating(pod: &Pod) -> bool {
     pod.metadata.deletion_timestamp.is_some()
 }
+
+/// The ids of the containers of `pod` that the kernel killed for their memory limit: of those that
+/// have ended, and of the last ones before those that run (reason `OOMKilled`, which a kubelet has
+/// from the runtime: `pkg/kubelet/kuberuntime/kuberuntime_container.go`).
+pub fn memory_kills(pod: &Pod) -> impl Iterator<Item = &str> {
+    let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    let states = statuses.flat_map(|container| [&container.state, &container.last_state]);
+    let ends = states.filter_map(|state| state.as_ref()?.terminated.as_ref());
+    ends.filter(|end| end.reason.as_deref() == Some("OOMKilled"))
+        .filter_map(|end| end.container_id.as_deref())
+}

@@ -3,6 +3,7 @@
 //! | rule | what is known | class |
 //! |---|---|---|
 //! | state | the transport knows the pod's state | by that state |
+//! | memory | a container was killed for its memory about then | out-of-memory |
 //! | deleted | a pod was marked for deletion shortly before | termination-race |
 //! | young | a pod was created or became ready shortly before, or is ready and refuses | early-traffic |
 //! | lost | a node was lost and not yet dropped | node-lost |
@@ -17,7 +18,7 @@ use crate::base::ObjectRef;
 use crate::load::{Backend, BackendState, Failure, Outcome, Record};
 
 use super::class::CauseClass;
-use super::timeline::{Timeline, What};
+use super::timeline::{Moment, Timeline, What};
 
 /// A pod may be sent requests this long after its deletion: preStop of 30 s at most, ingress sync
 /// of 4.3 s, and the drain of what was accepted.
@@ -32,6 +33,9 @@ const WATCH_LAG_MS: u64 = 1_000;
 const NODE_HAZARD_MS: u64 = 60_000;
 /// A cut within this time of the kill was caused by it.
 const KILL_NEAR_MS: u64 = 250;
+/// The kubelet tells of a container that ended within this time: it looks every second, and a
+/// kubelet before 1.22 writes statuses every ten (`pkg/kubelet/status/status_manager.go`).
+const END_TOLD_MS: u64 = 12_000;
 
 /// Failures with one cause.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +98,13 @@ fn cause_of(
             return (class, Some(backend.object.clone()));
         }
     }
+    let was_cut = matches!(
+        outcome,
+        Outcome::ServerError(502) | Outcome::Failed(Failure::Reset | Failure::Refused)
+    );
+    if was_cut && let Some(object) = out_of_memory(failed_ms, timeline) {
+        return (CauseClass::OutOfMemory, Some(object));
+    }
     if let Some((class, object)) = by_hazard(outcome, sent_ms, failed_ms, timeline) {
         return (class, Some(object));
     }
@@ -115,33 +126,34 @@ fn by_state(
     failed_ms: u64,
     timeline: &Timeline,
 ) -> Option<CauseClass> {
+    let refused = matches!(outcome, Outcome::Failed(Failure::Refused));
+    let was_cut = matches!(outcome, Outcome::Failed(Failure::Reset) | Outcome::ServerError(502));
+    let near = |fact| !refused && fact_near(timeline, fact, backend, failed_ms);
     match backend.state {
         BackendState::NotListening => Some(CauseClass::EarlyTraffic),
-        BackendState::Terminating => {
-            let refused = matches!(outcome, Outcome::Failed(Failure::Refused));
-            let killed = !refused && fact_near(timeline, "Killed", backend, failed_ms);
-            Some(if killed { CauseClass::CutInFlight } else { CauseClass::TerminationRace })
-        }
-        BackendState::Crashed => {
-            let oom = fact_near(timeline, "OomKilled", backend, failed_ms);
-            Some(if oom { CauseClass::OutOfMemory } else { CauseClass::Crashed })
-        }
         BackendState::NodeLost => Some(CauseClass::NodeLost),
+        BackendState::Crashed if ended_for_memory(timeline, backend, failed_ms) => {
+            Some(CauseClass::OutOfMemory)
+        }
+        BackendState::Crashed => Some(CauseClass::Crashed),
+        _ if was_cut && near("OomKilled") => Some(CauseClass::OutOfMemory),
+        BackendState::Terminating if near("Killed") => Some(CauseClass::CutInFlight),
+        BackendState::Terminating => Some(CauseClass::TerminationRace),
         // It was serving when the request met it, and the answer never came back.
-        BackendState::Serving => match outcome {
-            Outcome::Failed(Failure::Reset) | Outcome::ServerError(502) => {
-                if fact_near(timeline, "OomKilled", backend, failed_ms) {
-                    Some(CauseClass::OutOfMemory)
-                } else if fact_near(timeline, "Killed", backend, failed_ms) {
-                    Some(CauseClass::CutInFlight)
-                } else {
-                    deleted_before(timeline, &backend.object, failed_ms)
-                        .then_some(CauseClass::TerminationRace)
-                }
-            }
-            _ => None,
-        },
+        BackendState::Serving if was_cut && near("Killed") => Some(CauseClass::CutInFlight),
+        BackendState::Serving => (was_cut && deleted_before(timeline, &backend.object, failed_ms))
+            .then_some(CauseClass::TerminationRace),
     }
+}
+
+/// Whether memory was why the pod's program ended last, as known at `at_ms`.
+fn ended_for_memory(timeline: &Timeline, backend: &Backend, at_ms: u64) -> bool {
+    let told = timeline.between(0, at_ms + KILL_NEAR_MS).iter();
+    let mut told = told.rev().filter(|moment| moment.object == backend.object);
+    let is = |moment: &Moment, fact: &str| matches!(&moment.what, What::Fact(it) if it == fact);
+    let Some(end) = told.by_ref().find(|moment| is(moment, "Exited")) else { return false };
+    // The kill and the end it brings are one moment.
+    told.take_while(|m| m.at_ms == end.at_ms).any(|m| is(m, "OomKilled"))
 }
 
 fn fact_near(timeline: &Timeline, fact: &str, backend: &Backend, at_ms: u64) -> bool {
@@ -167,6 +179,14 @@ fn is_ready(timeline: &Timeline, object: &ObjectRef, at_ms: u64) -> bool {
 fn ready_by(timeline: &Timeline, object: &ObjectRef, at_ms: u64) -> bool {
     let before = timeline.between(0, at_ms);
     before.iter().any(|moment| moment.object == *object && moment.what == What::Ready)
+}
+
+/// The pod that lost a container for its memory when a request failed at `failed_ms`, as the API
+/// tells a little later.
+fn out_of_memory(failed_ms: u64, timeline: &Timeline) -> Option<ObjectRef> {
+    let near = timeline.between(failed_ms.saturating_sub(KILL_NEAR_MS), failed_ms + END_TOLD_MS);
+    let end = near.iter().find(|moment| moment.what == What::OutOfMemory)?;
+    Some(end.object.clone())
 }
 
 /// By what was going on: the youngest hazard that covers the request.
@@ -208,7 +228,6 @@ fn by_hazard(
 mod tests {
     use std::time::Duration;
 
-    use super::super::timeline::Moment;
     use super::*;
 
     fn pod(name: &str) -> ObjectRef {
@@ -296,5 +315,43 @@ mod tests {
         assert_eq!(replaced(1_100), CauseClass::EarlyTraffic);
         assert_eq!(class(21_000), CauseClass::EarlyTraffic);
         assert_eq!(class(90_000), CauseClass::Unattributed);
+    }
+    #[tokio::test(start_paused = true)]
+    async fn a_cut_before_a_container_is_told_to_be_out_of_memory_is_its_doing() {
+        let start = Instant::now();
+        // A pod deleted meanwhile explains it less well.
+        let timeline =
+            Timeline::new(vec![moment(1_000, What::Deleted), moment(9_000, What::OutOfMemory)]);
+        let class = |at_ms, failure| {
+            let records = [record(start, at_ms, Outcome::Failed(failure), None)];
+            attribute(&records, start, &timeline)[0].class
+        };
+        assert_eq!(class(7_500, Failure::Reset), CauseClass::OutOfMemory);
+        assert_eq!(class(8_500, Failure::Refused), CauseClass::OutOfMemory);
+        assert_eq!(class(8_500, Failure::ResponseTimeout), CauseClass::TerminationRace);
+        assert_eq!(class(20_000, Failure::Reset), CauseClass::TerminationRace);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_program_that_ended_for_its_memory_has_not_crashed() {
+        let start = Instant::now();
+        let fact = |at_ms, what: &str| moment(at_ms, What::Fact(what.into()));
+        let timeline = Timeline::new(vec![
+            fact(1_000, "OomKilled"),
+            fact(5_000, "OomKilled"),
+            fact(5_000, "Exited"),
+            fact(9_000, "Exited"),
+        ]);
+        let class = |at_ms, state, failure| {
+            let records = [record(start, at_ms, Outcome::Failed(failure), Some(state))];
+            attribute(&records, start, &timeline)[0].class
+        };
+        let (crashed, ends) = (BackendState::Crashed, BackendState::Terminating);
+        assert_eq!(class(5_010, crashed, Failure::Reset), CauseClass::OutOfMemory);
+        assert_eq!(class(7_000, crashed, Failure::Refused), CauseClass::OutOfMemory);
+        assert_eq!(class(9_500, crashed, Failure::Refused), CauseClass::Crashed);
+        // One program of the pod is killed while the others serve to their end.
+        assert_eq!(class(1_010, ends, Failure::Reset), CauseClass::OutOfMemory);
+        assert_eq!(class(1_010, ends, Failure::Refused), CauseClass::TerminationRace);
     }
 }

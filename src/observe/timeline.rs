@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::Pod;
 
 use crate::base::ObjectRef;
-use crate::k8s::{is_pod_ready, is_terminating};
+use crate::k8s::{is_pod_ready, is_terminating, memory_kills};
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,6 +16,8 @@ pub enum What {
     NotReady,
     /// The pod was marked for deletion.
     Deleted,
+    /// A container of the pod was killed for its memory, and may have been started again since.
+    OutOfMemory,
     /// The object is gone.
     Gone,
     /// A fact that only the engine knows, as in `ListenerClosed`.
@@ -80,6 +82,10 @@ impl Timeline {
                     whats.push(What::Ready);
                 } else if was && !is {
                     whats.push(What::NotReady);
+                }
+                let known = |id: &str| old.is_none_or(|old| memory_kills(old).any(|old| old == id));
+                if !memory_kills(new).all(known) {
+                    whats.push(What::OutOfMemory);
                 }
                 if is_terminating(new) && !old.is_some_and(is_terminating) {
                     whats.push(What::Deleted);

@@ -13,7 +13,7 @@ use kube::{Api, ResourceExt as _};
 use serde_json::Value;
 
 use crate::base::secs;
-use crate::k8s::milli;
+use crate::k8s::{memory_kills, milli};
 use crate::load::{ArrivalPlan, Load, Stats};
 use crate::observe::CauseClass;
 use crate::suite::{Autoscaler, Lane, Stop, Trial};
@@ -193,13 +193,7 @@ fn requests_cpu(trial: &Trial) -> bool {
 /// Whether a container of the front was killed for its memory.
 async fn ran_out_of_memory(trial: &Trial) -> Result<bool, Stop> {
     let pods = trial.pods_of(&trial.target().front.workload).await?;
-    let statuses = pods
-        .iter()
-        .filter_map(|pod| pod.status.as_ref()?.container_statuses.as_ref())
-        .flatten()
-        .flat_map(|container| [&container.state, &container.last_state]);
-    let ends = statuses.filter_map(|state| state.as_ref()?.terminated.as_ref());
-    Ok(ends.into_iter().any(|ended| ended.reason.as_deref() == Some("OOMKilled")))
+    Ok(pods.iter().any(|pod| memory_kills(pod).next().is_some()))
 }
 
 #[cfg(test)]

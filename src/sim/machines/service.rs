@@ -14,6 +14,7 @@ use crate::base::Streams;
 use crate::sim::apps::{App, AppCx, Dialer};
 use crate::sim::context::Cx;
 use crate::sim::event::Event;
+use crate::sim::fact::FactKind;
 use crate::sim::kubelet::KubeletEvent;
 use crate::sim::net::NetEvent;
 
@@ -129,6 +130,7 @@ impl Machines {
             } else {
                 // Only the worker is killed; the main process lives.
                 container.memory_bytes -= work.memory_bytes;
+                cx.fact(FactKind::OomKilled, container.pod_ref());
             }
             cut(origin, cx);
             return;
