@@ -77,6 +77,12 @@ impl Rig {
     }
 }
 
+/// A lease id that no other test has, on this machine: a sweep ends all programs under its lease,
+/// also those of a test beside it.
+fn own_id(folder: &Path) -> String {
+    folder.file_name().expect("a name").to_string_lossy().replace('.', "run-")
+}
+
 const LONG_AGO: &str = "2001-01-01T00:00:00Z";
 const LATER: &str = "2999-01-01T00:00:00.123456789Z";
 
@@ -432,7 +438,7 @@ async fn owner_to_be_killed() {
     let Ok(folder) = std::env::var("SEATRIAL_TEST_FOLDER") else { return };
     let folder = Path::new(&folder);
     let paths = Paths::below(&folder.join("home"));
-    let lease = Lease::take(&paths.leases(), "run-1", "run").expect("taken");
+    let lease = Lease::take(&paths.leases(), &own_id(folder), "run").expect("taken");
     let _beating = lease.heartbeat();
     lease.will_make(cluster("st-1")).expect("written");
     let programs = Programs::real_in(folder).under(lease.id());
@@ -479,7 +485,7 @@ async fn the_sweep_ends_programs_that_outlived_their_killed_owner() {
     assert!(swept.is_clean(), "{swept:?}");
     assert!(swept.lines()[0].starts_with("removed cluster st-1 of a run that died"), "{swept:?}");
     assert!(!program.is_alive());
-    assert!(rig.containers().is_empty() && !rig.path("run-1").exists());
+    assert!(rig.containers().is_empty() && !rig.path(&own_id(rig.tools.folder())).exists());
 }
 
 #[tokio::test]
@@ -513,7 +519,8 @@ async fn what_the_engine_makes_for_a_run_that_was_cut_short_is_removed_too() {
         sleep 20";
     rig.tools.add("kind", create);
     rig.tools.add("kind-delete", FAKE_KIND);
-    let lease = Lease::take(&rig.paths.leases(), "run-1", "run").expect("taken");
+    let id = own_id(rig.tools.folder());
+    let lease = Lease::take(&rig.paths.leases(), &id, "run").expect("taken");
     lease.will_make(cluster("st-1")).expect("written");
     let programs = rig.tools.programs();
     let under = programs.under(lease.id());
