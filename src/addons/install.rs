@@ -15,6 +15,7 @@ use super::AddOn;
 use super::diagnose;
 use super::document::Document;
 use super::fetch::{Downloads, Source, read_folder};
+use super::foreign;
 use super::pins::{self, Pin};
 use super::ready::{self, Probe};
 use super::tweak::{self, INGRESS_NODE_LABEL, Setup};
@@ -195,27 +196,48 @@ fn images_in(document: &mut Document) -> Vec<String> {
 ///
 /// # Errors
 /// Usage: an object was refused, or a plan asks for disks that nobody gave it. Environment: the
-/// cluster does not answer, or an add-on does not come up; the text says which object blocks and why.
+/// cluster does not answer, an object of a borrowed cluster is somebody else's, or an add-on does not
+/// come up; the text says which object blocks and why.
 pub async fn install(client: &Client, plan: &Plan) -> Result<Vec<Installed>, Error> {
+    // All of them before the first is applied, so that a refusal leaves the cluster as it was.
+    let mut prepared = Vec::new();
+    for loaded in &plan.addons {
+        prepared.push((loaded, prepare(client, loaded, &plan.setup).await?));
+    }
     // The first failure ends them all: nothing can be tried without one of them.
-    try_join_all(plan.addons.iter().map(|loaded| async move {
+    try_join_all(prepared.iter().map(|(loaded, documents)| async move {
         let what = format!("install {} {}", loaded.addon, loaded.version);
-        wait::doing(what, install_one(client, loaded, plan)).await
+        wait::doing(what, install_one(client, loaded, documents, plan)).await
     }))
     .await
 }
 
-async fn install_one(client: &Client, loaded: &Loaded, plan: &Plan) -> Result<Installed, Error> {
+/// What is to be applied of an add-on.
+async fn prepare(client: &Client, loaded: &Loaded, setup: &Setup) -> Result<Vec<Document>, Error> {
     let addon = loaded.addon;
-    let mut documents = tweak::tweaked(addon, loaded.pin.as_ref(), &loaded.documents, &plan.setup)?;
+    let mut documents = tweak::tweaked(addon, loaded.pin.as_ref(), &loaded.documents, setup)?;
     tweak::check_disks(&documents)?;
     if addon == AddOn::IngressNginx && has_ingress_node(client).await? {
         tweak::pin_to_ingress_node(&mut documents);
     }
+    if !setup.borrowed {
+        return Ok(documents);
+    }
+    let what = format!("look for objects of {addon} that somebody else made");
+    wait::doing(what, foreign::left_alone(client, addon, documents, &setup.labels)).await
+}
+
+async fn install_one(
+    client: &Client,
+    loaded: &Loaded,
+    documents: &[Document],
+    plan: &Plan,
+) -> Result<Installed, Error> {
+    let addon = loaded.addon;
     let start = Instant::now();
-    wait::doing(format!("apply {addon}"), apply(client, addon, &documents)).await?;
+    wait::doing(format!("apply {addon}"), apply(client, addon, documents)).await?;
     let applied = Instant::now();
-    let ready = ready::await_ready(client, addon, &documents, &plan.setup, plan.probe.as_ref());
+    let ready = ready::await_ready(client, addon, documents, &plan.setup, plan.probe.as_ref());
     if let Err(error) = ready.await {
         return Err(diagnose::explained(client, addon, error).await);
     }

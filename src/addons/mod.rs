@@ -7,6 +7,7 @@
 mod diagnose;
 mod document;
 mod fetch;
+mod foreign;
 mod install;
 mod mount;
 mod pins;

@@ -214,7 +214,7 @@ fn images_are_those_that_pods_ask_for() {
 }
 
 /// Runs `body` with the simulator's client.
-fn on_sim<T>(body: impl AsyncFnOnce(Client) -> T) -> T {
+pub(super) fn on_sim<T>(body: impl AsyncFnOnce(Client) -> T) -> T {
     let spec = ClusterSpec::new(Profile::NEWEST, 3);
     run(&spec, 1, async |engine: Arc<crate::engine::sim::SimEngine>| body(engine.client()).await)
         .expect("a simulator")
@@ -222,7 +222,7 @@ fn on_sim<T>(body: impl AsyncFnOnce(Client) -> T) -> T {
 }
 
 /// A plan for one add-on, from the text of its only file.
-fn plan(addon: AddOn, text: &str, probe: Option<Probe>) -> Plan {
+pub(super) fn plan(addon: AddOn, text: &str, probe: Option<Probe>) -> Plan {
     let loaded = Loaded::for_test(addon, documents(text));
     Plan { addons: vec![loaded], setup: kind_setup(0), probe }
 }

@@ -41,6 +41,8 @@ pub enum CephMount {
 pub struct Setup {
     /// A kind cluster: the kubelets' certificates are self-signed.
     pub kind: bool,
+    /// A cluster that others use: what they have in it is neither changed nor labelled as ours.
+    pub borrowed: bool,
     /// Images come from archives, which lose the digests that files name them by.
     pub strip_digests: bool,
     /// The one device that Ceph may take on each node, as in `/dev/loop7`, by node name.

@@ -42,13 +42,9 @@ pub(super) async fn borrow(
         })?;
         if !missing.is_empty() {
             let names = missing.keys().copied().collect();
-            let setup = Setup {
-                labels: BTreeMap::from([(LEASE_LABEL.to_owned(), id.clone())]),
-                storage: addons::storage_of(objects(stack)),
-                ..Setup::default()
-            };
             let loaded = load(wanted, &names, &workshop.paths).await?;
-            addons::install(&client, &Plan { addons: loaded, setup, probe: None }).await?;
+            let plan = Plan { addons: loaded, setup: setup(&id, stack), probe: None };
+            addons::install(&client, &plan).await?;
         }
         let front_door = match needed(stack).contains(&AddOn::IngressNginx) {
             true => {
@@ -66,6 +62,7 @@ pub(super) async fn borrow(
             capabilities: Vec::new(),
             nodes: None,
             containers: None,
+            memory_kills: None,
             logs: None,
         };
         let engine = RealCluster::connect_with(access, client.clone(), given).await?;
@@ -80,6 +77,16 @@ pub(super) async fn borrow(
         workshop: workshop.clone(),
         made: None,
     })
+}
+
+/// How add-ons are installed under `lease`.
+pub(super) fn setup(lease: &str, stack: &Stack) -> Setup {
+    Setup {
+        borrowed: true,
+        labels: BTreeMap::from([(LEASE_LABEL.to_owned(), lease.to_owned())]),
+        storage: addons::storage_of(objects(stack)),
+        ..Setup::default()
+    }
 }
 
 async fn answers(door: &Target) -> Result<(), Error> {
