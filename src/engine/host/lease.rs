@@ -213,7 +213,8 @@ fn write_new(path: &Path, file: &LeaseFile) -> Result<(), Error> {
     };
     written().map_err(|error| match error.kind() {
         std::io::ErrorKind::AlreadyExists => Error::environment(format!(
-            "there is a lease {} already; `seatrial gc` removes it when its owner has ended",
+            "there is a lease {} already; when its owner has ended, `seatrial gc` removes it, or \
+             `seatrial gc --all` if it was kept",
             path.display()
         )),
         _ => unwritable(path, &error),

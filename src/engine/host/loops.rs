@@ -122,6 +122,7 @@ pub(super) async fn attached_to(
     // Nothing at all is printed where there are none.
     let devices =
         serde_json::from_str::<Listing>(&ran.stdout).map_or(Vec::new(), |l| l.loopdevices);
+    let file = resolved(file);
     let file = file.to_string_lossy();
     let is_over = |device: &Device| {
         let behind = device.back_file.as_deref().unwrap_or("");
@@ -130,12 +131,24 @@ pub(super) async fn attached_to(
     Ok(devices.into_iter().filter(is_over).map(|device| device.name).collect())
 }
 
+/// `file` as the kernel names it: without the links on the way to it. The file itself may be gone.
+fn resolved(file: &Path) -> PathBuf {
+    let folder = file.parent().and_then(|folder| std::fs::canonicalize(folder).ok());
+    match (folder, file.file_name()) {
+        (Some(folder), Some(name)) => folder.join(name),
+        _ => file.to_owned(),
+    }
+}
+
 pub(super) async fn detach_device(programs: &Programs, device: &Path) -> Result<(), ProgramError> {
     programs.run(&Call::new("losetup", ["--detach"]).arg(device)).await.map(drop)
 }
 
 #[cfg(test)]
 mod tests {
+    use rstest::rstest;
+
+    use super::super::give_back;
     use super::super::testing::{FAKE_LOSETUP, FakeTools};
     use super::*;
 
@@ -176,14 +189,48 @@ mod tests {
         losetup(&["--detach".as_ref(), device.as_ref()]).is_some()
     }
 
+    /// Folders of ours below `folder`, behind a link.
+    fn linked(folder: &Path) -> Paths {
+        let link = folder.join("link");
+        std::fs::create_dir(folder.join("real")).expect("made");
+        std::os::unix::fs::symlink("real", &link).expect("made");
+        Paths::below(&link)
+    }
+
     #[tokio::test]
-    async fn a_real_device_comes_and_goes() {
+    async fn a_link_on_the_way_to_the_file_hides_no_device() {
+        let tools = FakeTools::new();
+        tools.add("losetup", FAKE_LOSETUP);
+        let paths = linked(tools.folder());
+        let lease = Lease::take(&paths.leases(), "run-linked", "run").expect("taken");
+        let programs = tools.programs();
+        let behind = || std::fs::read_to_string(tools.folder().join("loops")).expect("readable");
+        let known = attach(&paths, &programs, &lease, "a", 1 << 20).await.expect("attached");
+        assert!(behind().contains("/real/"), "{}", behind());
+        detach(&programs, &lease, &known).await.expect("detached");
+        assert_eq!(behind().trim(), "");
+
+        let known = attach(&paths, &programs, &lease, "b", 1 << 20).await.expect("attached");
+        let unknown = attach(&paths, &programs, &lease, "c", 1 << 20).await.expect("attached");
+        // As when its maker was killed before it was told the device.
+        lease.is_gone(&unknown.thing()).expect("written");
+        assert!(give_back(&paths, &programs, &lease, None).await.is_clean());
+        assert_eq!(behind().trim(), "");
+        assert!(!known.file.exists() && !unknown.file.exists());
+        lease.release().expect("nothing is left");
+    }
+
+    #[rstest]
+    #[case::plain(Paths::below)]
+    #[case::behind_a_link(linked)]
+    #[tokio::test]
+    async fn a_real_device_comes_and_goes(#[case] paths_below: fn(&Path) -> Paths) {
         let folder = tempfile::tempdir().expect("a folder");
         if !has_loop_devices(folder.path()) {
             eprintln!("skipped: no loop devices for this user on this machine");
             return;
         }
-        let paths = Paths::below(folder.path());
+        let paths = paths_below(folder.path());
         let lease = Lease::take(&paths.leases(), "run-1", "run").expect("taken");
         let programs = Programs::real();
         let attached = attach(&paths, &programs, &lease, "a", 1 << 33).await.expect("attached");

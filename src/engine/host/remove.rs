@@ -169,7 +169,7 @@ impl Remover<'_> {
         if !place.exists() {
             return Ok(false);
         }
-        if path.starts_with(self.paths.loops()) {
+        if place.real.starts_with(real(&self.paths.loops())) {
             // The device may not have been written down yet when its maker died. Without the
             // program there can be no device.
             match attached_to(self.programs, path).await {
@@ -198,7 +198,6 @@ impl Remover<'_> {
         };
         // Links on the way may lead anywhere; the thing itself may be a link, which is removed.
         let parent = path.parent()?;
-        let real = |folder: &Path| fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
         let parent = real(parent);
         let whole = parent.join(name);
         let below = |folder: &Path| whole != *folder && whole.starts_with(folder);
@@ -265,6 +264,11 @@ impl Remover<'_> {
             }
         }
     }
+}
+
+/// `folder` without links; as it is, where it does not exist.
+fn real(folder: &Path) -> PathBuf {
+    fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned())
 }
 
 /// A place where we may remove things.

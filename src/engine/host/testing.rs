@@ -6,10 +6,11 @@ use std::process::Command;
 
 use super::Programs;
 
-/// A `losetup` that keeps its devices in the file `loops`, one per line.
+/// A `losetup` that keeps its devices in the file `loops`, one per line. As the kernel does, it names
+/// the files behind them without the links on the way.
 pub(crate) const FAKE_LOSETUP: &str = r#"
 case "$1" in
-  --find) echo "$3" >> "$HERE/loops"; echo "/dev/loop$(wc -l < "$HERE/loops")" ;;
+  --find) readlink -f "$3" >> "$HERE/loops"; echo "/dev/loop$(wc -l < "$HERE/loops")" ;;
   --detach) n=${2#/dev/loop}; sed -i "${n}s/.*//" "$HERE/loops" ;;
   --list) [ -e "$HERE/loops" ] || exit 0
     awk 'BEGIN { printf "{\"loopdevices\": [" }
