@@ -57,6 +57,13 @@ pub trait ContainerPause: Send + Sync {
     -> BoxFuture<'a, Result<(), Error>>;
 }
 
+/// Knows which processes the nodes killed for memory. Before 1.28, and on cgroup v1, only one process
+/// of a container is killed, and where that is not the main one no object of the API tells.
+pub trait MemoryKills: Send + Sync {
+    /// The uid of the pod of each process that was killed so far, as far back as the nodes remember.
+    fn pods<'a>(&'a self) -> BoxFuture<'a, Result<Vec<String>, Error>>;
+}
+
 /// Writes the journals of nodes.
 pub trait NodeLogs: Send + Sync {
     /// Writes those of all nodes below `into`.
@@ -81,6 +88,10 @@ pub trait Engine: Send + Sync {
     fn nodes(&self) -> Option<&dyn NodeLifecycle>;
     /// Freezing of containers, if the engine has it.
     fn containers(&self) -> Option<&dyn ContainerPause> {
+        None
+    }
+    /// Kills for memory that no object tells of, if the engine can see them.
+    fn memory_kills(&self) -> Option<&dyn MemoryKills> {
         None
     }
     /// Lifecycle facts so far, oldest first; empty where the engine knows none.

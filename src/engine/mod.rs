@@ -11,4 +11,6 @@ pub mod kind;
 pub mod real;
 pub mod sim;
 
-pub use contract::{Capability, ContainerPause, Engine, Fact, FrontDoor, NodeLifecycle, NodeLogs};
+pub use contract::{
+    Capability, ContainerPause, Engine, Fact, FrontDoor, MemoryKills, NodeLifecycle, NodeLogs,
+};

@@ -3,14 +3,15 @@
 //! | rule | what is known | class |
 //! |---|---|---|
 //! | state | the transport knows the pod's state | by that state |
-//! | memory | a container was killed for its memory about then | out-of-memory |
-//! | deleted | a pod was marked for deletion shortly before | termination-race |
-//! | young | a pod was created or became ready shortly before, or is ready and refuses | early-traffic |
+//! | memory | a container, or a process in it, was killed for its memory about then | out-of-memory |
+//! | nobody | 503, and about then no pod served | no-endpoint |
+//! | deleted | a pod was marked for deletion shortly before, and was gone in time to be the cause | termination-race |
+//! | young | a pod was created or became ready shortly before, or is ready and refuses at once | early-traffic |
 //! | lost | a node was lost and not yet dropped | node-lost |
 //! | status | 503 without a pod; a pod's own 5xx | no-endpoint; app-error |
 //! | slow | no answer in time, 504, or no connection to a known pod | too-slow |
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::time::Instant;
 
@@ -31,6 +32,9 @@ const SLOW_START_HAZARD_MS: u64 = 60_000;
 const WATCH_LAG_MS: u64 = 1_000;
 /// Requests may go to a lost node this long (grace 50 s, monitor period 5 s, propagation).
 const NODE_HAZARD_MS: u64 = 60_000;
+/// Proxies have dropped a pod this long after its deletion, and taken in another (ingress sync of
+/// 4.3 s, kube-proxy within a second or two).
+const PROXY_LAG_MS: u64 = 10_000;
 /// A cut within this time of the kill was caused by it.
 const KILL_NEAR_MS: u64 = 250;
 /// The kubelet tells of a container that ended within this time: it looks every second, and a
@@ -52,19 +56,39 @@ pub struct Attributed {
 
 /// Names the cause of every failed request in `records`, in the order of `CauseClass`: that of a
 /// pod's life, from its start to its end.
-pub fn attribute(records: &[Record], start: Instant, timeline: &Timeline) -> Vec<Attributed> {
+///
+/// `killed` names the pod of each process that was killed for memory while its container went on, where
+/// somebody knows. When they are, nobody knows: they explain what was cut if that is no more than them,
+/// for each has cut a request at least.
+pub fn attribute(
+    records: &[Record],
+    start: Instant,
+    timeline: &Timeline,
+    killed: &[ObjectRef],
+) -> Vec<Attributed> {
     let mut causes: BTreeMap<CauseClass, Attributed> = BTreeMap::new();
+    let is_cut = |record: &&Record| record.backend.is_none() && was_cut(&record.outcome);
+    let n_cut = records.iter().filter(is_cut).count();
+    let killed = killed.first().filter(|_| n_cut <= killed.len());
     for record in records.iter().filter(|record| !record.outcome.is_ok()) {
         let sent_ms = millis_since(record.started, start);
         let failed_ms = millis_since(record.finished, start);
         let backend = record.backend.as_ref();
-        let (class, object) = cause_of(&record.outcome, backend, sent_ms, failed_ms, timeline);
+        let (class, object) = match killed {
+            Some(pod) if is_cut(&record) => (CauseClass::OutOfMemory, Some(pod.clone())),
+            _ => cause_of(&record.outcome, backend, sent_ms, failed_ms, timeline),
+        };
         causes
             .entry(class)
             .or_insert(Attributed { class, count: 0, object, at_ms: failed_ms })
             .count += 1;
     }
     causes.into_values().collect()
+}
+
+/// Whether a connection was cut while the answer was due, at the pod or behind the proxy.
+fn was_cut(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Failed(Failure::Reset) | Outcome::ServerError(502))
 }
 
 /// Milliseconds from `start` to `at`.
@@ -98,12 +122,14 @@ fn cause_of(
             return (class, Some(backend.object.clone()));
         }
     }
-    let was_cut = matches!(
-        outcome,
-        Outcome::ServerError(502) | Outcome::Failed(Failure::Reset | Failure::Refused)
-    );
-    if was_cut && let Some(object) = out_of_memory(failed_ms, timeline) {
+    let refused = *outcome == Outcome::Failed(Failure::Refused);
+    if (refused || was_cut(outcome))
+        && let Some(object) = out_of_memory(failed_ms, timeline)
+    {
         return (CauseClass::OutOfMemory, Some(object));
+    }
+    if *outcome == Outcome::ServerError(503) && nobody_served(sent_ms, failed_ms, timeline) {
+        return (CauseClass::NoEndpoint, None);
     }
     if let Some((class, object)) = by_hazard(outcome, sent_ms, failed_ms, timeline) {
         return (class, Some(object));
@@ -127,7 +153,7 @@ fn by_state(
     timeline: &Timeline,
 ) -> Option<CauseClass> {
     let refused = matches!(outcome, Outcome::Failed(Failure::Refused));
-    let was_cut = matches!(outcome, Outcome::Failed(Failure::Reset) | Outcome::ServerError(502));
+    let was_cut = was_cut(outcome);
     let near = |fact| !refused && fact_near(timeline, fact, backend, failed_ms);
     match backend.state {
         BackendState::NotListening => Some(CauseClass::EarlyTraffic),
@@ -172,13 +198,50 @@ fn deleted_before(timeline: &Timeline, object: &ObjectRef, at_ms: u64) -> bool {
 fn is_ready(timeline: &Timeline, object: &ObjectRef, at_ms: u64) -> bool {
     let before = timeline.between(0, at_ms);
     let told = before.iter().rev().filter(|moment| moment.object == *object);
-    let mut told = told.filter(|m| matches!(m.what, What::Ready | What::NotReady | What::Gone));
-    told.next().is_some_and(|moment| moment.what == What::Ready)
+    let mut told = told.filter(|m| is_of_readiness(&m.what));
+    told.next().is_some_and(|moment| moment.what != What::NotReady && moment.what != What::Gone)
 }
 
 fn ready_by(timeline: &Timeline, object: &ObjectRef, at_ms: u64) -> bool {
     let before = timeline.between(0, at_ms);
-    before.iter().any(|moment| moment.object == *object && moment.what == What::Ready)
+    before
+        .iter()
+        .any(|moment| moment.object == *object && matches!(moment.what, What::Found | What::Ready))
+}
+
+fn is_of_readiness(what: &What) -> bool {
+    matches!(what, What::Found | What::Ready | What::NotReady | What::Gone)
+}
+
+/// Whether at some time between `PROXY_LAG_MS` before `sent_ms` and `failed_ms` no pod was Ready and
+/// not being deleted, as far as watchers know.
+fn nobody_served(sent_ms: u64, failed_ms: u64, timeline: &Timeline) -> bool {
+    let from = sent_ms.saturating_sub(PROXY_LAG_MS);
+    let mut serving = BTreeSet::new();
+    let told = timeline.between(0, failed_ms).iter();
+    let mut told = told.filter(|m| is_of_readiness(&m.what) || m.what == What::Deleted).peekable();
+    while let Some(moment) = told.next() {
+        match moment.what {
+            What::Found | What::Ready => serving.insert(&moment.object),
+            _ => serving.remove(&moment.object),
+        };
+        let until = told.peek().map_or(u64::MAX, |next| next.at_ms);
+        if serving.is_empty() && until > moment.at_ms.max(from) {
+            return true;
+        }
+    }
+    false
+}
+
+/// Whether the pod that was deleted at `deleted_ms` stopped serving before the proxies had dropped it,
+/// and a request of `sent_ms` fell in between: then it went to an address where nobody was.
+fn vanished(object: &ObjectRef, deleted_ms: u64, sent_ms: u64, timeline: &Timeline) -> bool {
+    let after = timeline.between(deleted_ms, deleted_ms + PROXY_LAG_MS);
+    let mut ends = after.iter().filter(|moment| moment.object == *object);
+    let end = ends.find(|moment| matches!(moment.what, What::NotReady | What::Gone));
+    end.is_some_and(|end| {
+        (end.at_ms.saturating_sub(WATCH_LAG_MS)..=deleted_ms + PROXY_LAG_MS).contains(&sent_ms)
+    })
 }
 
 /// The pod that lost a container for its memory when a request failed at `failed_ms`, as the API
@@ -197,10 +260,18 @@ fn by_hazard(
     timeline: &Timeline,
 ) -> Option<(CauseClass, ObjectRef)> {
     let refused = *outcome == Outcome::Failed(Failure::Refused);
+    // Who does not listen yet refuses at once; silence is that of an address where nobody is any more.
+    let was_silent =
+        matches!(outcome, Outcome::ServerError(504) | Outcome::Failed(Failure::ResponseTimeout));
     let from = sent_ms.saturating_sub(NODE_HAZARD_MS.max(SLOW_START_HAZARD_MS));
     timeline.between(from, failed_ms).iter().rev().find_map(|moment| {
         let age = sent_ms.saturating_sub(moment.at_ms);
         let class = match &moment.what {
+            What::Ready | What::Created if was_silent => return None,
+            What::Deleted if was_silent => {
+                let gone = vanished(&moment.object, moment.at_ms, sent_ms, timeline);
+                return gone.then(|| (CauseClass::TerminationRace, moment.object.clone()));
+            }
             What::Ready if age <= YOUNG_HAZARD_MS => CauseClass::EarlyTraffic,
             What::Ready
                 if refused
@@ -225,133 +296,4 @@ fn by_hazard(
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    fn pod(name: &str) -> ObjectRef {
-        ObjectRef::new("Pod", "web", name)
-    }
-
-    fn record(start: Instant, at_ms: u64, outcome: Outcome, state: Option<BackendState>) -> Record {
-        let at = start + Duration::from_millis(at_ms);
-        let backend = state.map(|state| Backend { object: pod("a"), state });
-        Record { source: "GET", planned: at, started: at, finished: at, outcome, backend }
-    }
-
-    fn moment(at_ms: u64, what: What) -> Moment {
-        Moment { at_ms, what, object: pod("a") }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_state_of_the_pod_decides_where_it_is_known() {
-        let start = Instant::now();
-        let refused = || Outcome::Failed(Failure::Refused);
-        let records = [
-            record(start, 10, refused(), Some(BackendState::NotListening)),
-            record(start, 20, refused(), Some(BackendState::NotListening)),
-            record(start, 30, refused(), Some(BackendState::Terminating)),
-            record(start, 40, Outcome::Answered(200), Some(BackendState::Serving)),
-        ];
-        let causes = attribute(&records, start, &Timeline::default());
-        let classes: Vec<_> = causes.iter().map(|cause| (cause.class, cause.count)).collect();
-        assert_eq!(classes, [(CauseClass::EarlyTraffic, 2), (CauseClass::TerminationRace, 1)]);
-        assert_eq!((causes[0].at_ms, causes[0].object.clone()), (10, Some(pod("a"))));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_cut_at_the_end_of_the_grace_is_told_from_a_race() {
-        let start = Instant::now();
-        let cut = || Outcome::Failed(Failure::Reset);
-        let records = [
-            record(start, 30_000, cut(), Some(BackendState::Terminating)),
-            record(start, 5_000, cut(), Some(BackendState::Terminating)),
-        ];
-        let timeline = Timeline::new(vec![moment(30_010, What::Fact("Killed".into()))]);
-        let mut classes: Vec<_> =
-            attribute(&records, start, &timeline).iter().map(|cause| cause.class).collect();
-        classes.sort();
-        assert_eq!(classes, [CauseClass::TerminationRace, CauseClass::CutInFlight]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_ready_pod_that_refuses_is_early_and_where_none_is_ready_there_is_no_endpoint() {
-        let start = Instant::now();
-        let refused = || Outcome::Failed(Failure::Refused);
-        let class = |at_ms: u64, what: Option<What>| {
-            let mut moments = vec![moment(0, What::Created), moment(1_000, What::Ready)];
-            moments.extend(what.map(|what| moment(20_000, what)));
-            let records = [record(start, at_ms, refused(), None)];
-            attribute(&records, start, &Timeline::new(moments))[0].class
-        };
-        assert_eq!(class(30_000, None), CauseClass::EarlyTraffic, "it starts slowly");
-        assert_eq!(class(30_000, Some(What::NotReady)), CauseClass::NoEndpoint);
-        assert_eq!(class(90_000, None), CauseClass::NoEndpoint, "not by its start any more");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn without_a_state_the_youngest_hazard_decides() {
-        let start = Instant::now();
-        let bad_gateway = || Outcome::ServerError(502);
-        let timeline =
-            Timeline::new(vec![moment(20_000, What::Ready), moment(1_000, What::Deleted)]);
-        let class = |at_ms| {
-            attribute(&[record(start, at_ms, bad_gateway(), None)], start, &timeline)[0].class
-        };
-        assert_eq!(class(3_000), CauseClass::TerminationRace);
-        // A pod that was made for another that ends, and is not ready yet, gets nothing.
-        let replaced = |ready_ms| {
-            let b = |at_ms, what| Moment { object: pod("b"), ..moment(at_ms, what) };
-            let moments = vec![
-                moment(1_000, What::Deleted),
-                b(1_010, What::Created),
-                b(ready_ms, What::Ready),
-            ];
-            let records = [record(start, 1_200, bad_gateway(), None)];
-            attribute(&records, start, &Timeline::new(moments))[0].class
-        };
-        assert_eq!(replaced(9_000), CauseClass::TerminationRace);
-        assert_eq!(replaced(1_100), CauseClass::EarlyTraffic);
-        assert_eq!(class(21_000), CauseClass::EarlyTraffic);
-        assert_eq!(class(90_000), CauseClass::Unattributed);
-    }
-    #[tokio::test(start_paused = true)]
-    async fn a_cut_before_a_container_is_told_to_be_out_of_memory_is_its_doing() {
-        let start = Instant::now();
-        // A pod deleted meanwhile explains it less well.
-        let timeline =
-            Timeline::new(vec![moment(1_000, What::Deleted), moment(9_000, What::OutOfMemory)]);
-        let class = |at_ms, failure| {
-            let records = [record(start, at_ms, Outcome::Failed(failure), None)];
-            attribute(&records, start, &timeline)[0].class
-        };
-        assert_eq!(class(7_500, Failure::Reset), CauseClass::OutOfMemory);
-        assert_eq!(class(8_500, Failure::Refused), CauseClass::OutOfMemory);
-        assert_eq!(class(8_500, Failure::ResponseTimeout), CauseClass::TerminationRace);
-        assert_eq!(class(20_000, Failure::Reset), CauseClass::TerminationRace);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_program_that_ended_for_its_memory_has_not_crashed() {
-        let start = Instant::now();
-        let fact = |at_ms, what: &str| moment(at_ms, What::Fact(what.into()));
-        let timeline = Timeline::new(vec![
-            fact(1_000, "OomKilled"),
-            fact(5_000, "OomKilled"),
-            fact(5_000, "Exited"),
-            fact(9_000, "Exited"),
-        ]);
-        let class = |at_ms, state, failure| {
-            let records = [record(start, at_ms, Outcome::Failed(failure), Some(state))];
-            attribute(&records, start, &timeline)[0].class
-        };
-        let (crashed, ends) = (BackendState::Crashed, BackendState::Terminating);
-        assert_eq!(class(5_010, crashed, Failure::Reset), CauseClass::OutOfMemory);
-        assert_eq!(class(7_000, crashed, Failure::Refused), CauseClass::OutOfMemory);
-        assert_eq!(class(9_500, crashed, Failure::Refused), CauseClass::Crashed);
-        // One program of the pod is killed while the others serve to their end.
-        assert_eq!(class(1_010, ends, Failure::Reset), CauseClass::OutOfMemory);
-        assert_eq!(class(1_010, ends, Failure::Refused), CauseClass::TerminationRace);
-    }
-}
+mod tests;

@@ -128,7 +128,7 @@ impl CauseClass {
                 "run several replicas on different nodes; requests fail until the loss is noticed"
             }
             CauseClass::NoEndpoint => "keep at least one replica ready at any time",
-            CauseClass::TooSlow => "raise the CPU limit or the number of replicas",
+            CauseClass::TooSlow => "raise the CPU or memory limit, or the number of replicas",
             CauseClass::AppError => "see the program's log; its database may be unreachable",
             CauseClass::SingleReplica => {
                 "run at least two replicas: one is a single point of failure"

@@ -10,6 +10,8 @@ use crate::k8s::{is_pod_ready, is_terminating, memory_kills};
 pub enum What {
     /// The API knows the pod.
     Created,
+    /// The pod was there, and Ready, when the watch began: since when, nobody saw.
+    Found,
     /// The pod's Ready condition became true.
     Ready,
     /// The pod's Ready condition became false.
@@ -60,6 +62,18 @@ impl Timeline {
         let from = self.moments.partition_point(|moment| moment.at_ms < from_ms);
         let to = self.moments.partition_point(|moment| moment.at_ms <= to_ms);
         self.moments.get(from..to).unwrap_or(&[])
+    }
+
+    /// What is known of a pod that was there already when it was seen first, at `at_ms`.
+    pub fn found(at_ms: u64, pod: &Pod) -> Vec<Moment> {
+        let mut moments = Timeline::pod_moments(at_ms, None, Some(pod));
+        moments.retain(|moment| matches!(moment.what, What::Ready | What::Deleted));
+        for moment in &mut moments {
+            if moment.what == What::Ready {
+                moment.what = What::Found;
+            }
+        }
+        moments
     }
 
     /// What changed for a pod between two states seen one after the other at `at_ms`.

@@ -116,6 +116,9 @@ impl Trial {
     /// Ends a load; its records count for the report.
     pub async fn stop_load(&self, load: Load) -> Vec<Record> {
         let records = load.stop().await;
+        if records.iter().any(|record| !record.outcome.is_ok()) {
+            self.look_for_kills().await;
+        }
         self.records.borrow_mut().extend(records.iter().cloned());
         records
     }
@@ -152,7 +155,9 @@ impl Trial {
 
     /// Adds the causes of the failed requests in `records` to `stop`.
     pub fn blame_records(&self, mut stop: Stop, records: &[Record]) -> Stop {
-        for found in attribute(records, self.started(), &self.timeline()) {
+        for found in
+            attribute(records, self.started(), &self.front_timeline(), &self.killed.borrow())
+        {
             let cause = self.cause(found.class);
             let object = found.object.or(cause.object.clone());
             stop.causes.push(crate::observe::Cause {
@@ -167,7 +172,7 @@ impl Trial {
 
     /// How many failures in `records` have the cause `class`.
     pub fn n_caused_by(&self, records: &[Record], class: CauseClass) -> u64 {
-        attribute(records, self.started(), &self.timeline())
+        attribute(records, self.started(), &self.front_timeline(), &self.killed.borrow())
             .iter()
             .filter(|found| found.class == class)
             .map(|found| found.count)

@@ -1,17 +1,22 @@
 //! A trial: one scenario on one cluster at one seed, and what it has seen so far.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::future::LocalBoxFuture;
 use k8s_openapi::api::core::v1::Pod;
-use kube::{Api, Client};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::{Api, Client, ResourceExt as _};
+use serde::Deserialize as _;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::base::ObjectRef;
 use crate::engine::Engine;
+use crate::k8s::matches_selector;
 use crate::load::{Record, Transport};
-use crate::observe::{Requests, Timeline};
+use crate::observe::{Moment, Requests, Timeline, What};
 use crate::stack::Stack;
 use crate::wait::{Observer, Scope};
 
@@ -33,6 +38,8 @@ pub struct Trial {
     entry: OnceCell<Entry>,
     pods: RefCell<Option<Observer<Pod>>>,
     pub(super) records: RefCell<Vec<Record>>,
+    /// The pod of each process of the front that was killed for memory while a load ran.
+    pub(super) killed: RefCell<Vec<ObjectRef>>,
     cleanups: RefCell<Vec<LocalBoxFuture<'static, Result<(), Stop>>>>,
     counter: Cell<u64>,
     touched: Cell<bool>,
@@ -71,6 +78,7 @@ impl Trial {
             entry: OnceCell::new(),
             pods: RefCell::new(None),
             records: RefCell::new(Vec::new()),
+            killed: RefCell::new(Vec::new()),
             cleanups: RefCell::new(Vec::new()),
             // What one trial has named, the next must not name again.
             counter: Cell::new(nth.unwrap_or(0).wrapping_mul(NUMBERS_PER_TRIAL)),
@@ -195,34 +203,68 @@ impl Trial {
 
     /// What happened to pods and nodes so far.
     pub fn timeline(&self) -> Timeline {
+        self.timeline_of(|_| true)
+    }
+
+    /// What happened to pods of the front and to nodes so far: what requests depend on.
+    pub fn front_timeline(&self) -> Timeline {
+        let front = self.target.front.workload.reference();
+        let manifest = self.stack.objects().iter().find(|manifest| manifest.object_ref == front);
+        let selector = manifest.and_then(|manifest| manifest.value.pointer("/spec/selector"));
+        let selector = selector.and_then(|it| LabelSelector::deserialize(it).ok());
+        let Some(selector) = selector else { return self.timeline() };
+        self.timeline_of(|pod| matches_selector(&selector, pod.labels()))
+    }
+
+    /// Finds out which pods of the front had processes killed for memory, where the engine knows.
+    pub(super) async fn look_for_kills(&self) {
+        let Some(engine) = self.engine.memory_kills() else { return };
+        // It explains a failure better, if it can be had.
+        let Ok(uids) = engine.pods().await else { return };
+        let seen = self.pods.borrow().as_ref().map(Observer::ever_seen).unwrap_or_default();
+        let pod_of = |uid: &String| {
+            let known = |(_, pod): &(&ObjectRef, &Arc<Pod>)| pod.uid().as_ref() == Some(uid);
+            seen.iter().find(known).map(|(reference, _)| reference.clone())
+        };
+        *self.killed.borrow_mut() = uids.iter().filter_map(pod_of).collect();
+    }
+
+    fn timeline_of(&self, is_wanted: impl Fn(&Pod) -> bool) -> Timeline {
         let mut moments = Vec::new();
+        let mut others = BTreeSet::new();
         if let Some(pods) = &*self.pods.borrow() {
-            let mut last = std::collections::BTreeMap::new();
+            let mut last: Option<BTreeMap<ObjectRef, Arc<Pod>>> = None;
             pods.replay(|at, state| {
                 let at_ms = self.ms(at);
-                for (reference, pod) in state {
-                    let old: Option<&Arc<Pod>> = last.get(reference);
-                    if old.is_none_or(|old| !Arc::ptr_eq(old, pod)) {
-                        let old = old.map(|old| &**old);
-                        moments.extend(Timeline::pod_moments(at_ms, old, Some(pod)));
+                let state: BTreeMap<ObjectRef, Arc<Pod>> = state
+                    .iter()
+                    .filter(|(reference, pod)| {
+                        let wanted = is_wanted(pod);
+                        if !wanted {
+                            others.insert((*reference).clone());
+                        }
+                        wanted
+                    })
+                    .map(|(reference, pod)| (reference.clone(), Arc::clone(pod)))
+                    .collect();
+                match &last {
+                    None => {
+                        state.values().for_each(|pod| moments.extend(Timeline::found(at_ms, pod)))
                     }
+                    Some(last) => moments.extend(changes(at_ms, last, &state)),
                 }
-                for (reference, pod) in &last {
-                    if !state.contains_key(reference) {
-                        moments.extend(Timeline::pod_moments(at_ms, Some(pod), None));
-                    }
-                }
-                last = state.clone();
+                last = Some(state);
             });
         }
         // Facts count from the start of the cluster, moments from that of the trial.
         let epoch = self.engine.epoch().unwrap_or(self.started);
         let earlier_ms = self.started.saturating_duration_since(epoch).as_millis();
         let earlier_ms = u64::try_from(earlier_ms).unwrap_or(u64::MAX);
-        moments.extend(self.engine.facts().into_iter().filter_map(|fact| {
-            Some(crate::observe::Moment {
+        let facts = self.engine.facts().into_iter();
+        moments.extend(facts.filter(|fact| !others.contains(&fact.object)).filter_map(|fact| {
+            Some(Moment {
                 at_ms: fact.at_ms.checked_sub(earlier_ms)?,
-                what: crate::observe::What::Fact(fact.what),
+                what: What::Fact(fact.what),
                 object: fact.object,
             })
         }));
@@ -234,4 +276,24 @@ impl Trial {
         let records = self.records.borrow();
         (!records.is_empty()).then(|| Requests::from(&crate::load::Stats::of(&records)))
     }
+}
+
+/// What happened between two states of the pods.
+fn changes(
+    at_ms: u64,
+    old: &BTreeMap<ObjectRef, Arc<Pod>>,
+    new: &BTreeMap<ObjectRef, Arc<Pod>>,
+) -> Vec<Moment> {
+    let mut moments = Vec::new();
+    for (reference, pod) in new {
+        let before = old.get(reference);
+        if before.is_none_or(|before| !Arc::ptr_eq(before, pod)) {
+            let before = before.map(|before| &**before);
+            moments.extend(Timeline::pod_moments(at_ms, before, Some(pod)));
+        }
+    }
+    for (_, pod) in old.iter().filter(|(reference, _)| !new.contains_key(*reference)) {
+        moments.extend(Timeline::pod_moments(at_ms, Some(pod), None));
+    }
+    moments
 }

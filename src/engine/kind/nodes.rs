@@ -8,13 +8,16 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 
 use crate::base::{Error, secs};
-use crate::engine::{ContainerPause, NodeLifecycle, NodeLogs};
+use crate::engine::{ContainerPause, MemoryKills, NodeLifecycle, NodeLogs};
 
 use super::cluster::KindCluster;
 use super::container::Containers;
 
 /// Journals and container logs of all nodes.
 const EXPORT_LIMIT: Duration = secs(120);
+
+/// Length of a uid.
+const UID_LENGTH: usize = 36;
 
 /// The nodes of one cluster as machines. It remembers what it did, so that all of it can be undone.
 #[derive(Debug)]
@@ -103,6 +106,38 @@ fn id_of(container: &str) -> &str {
     container.strip_prefix("containerd://").unwrap_or(container)
 }
 
+/// The pods of the processes that a kernel log says were killed for the memory limit of their group:
+/// `oom-kill:constraint=CONSTRAINT_MEMCG,...,task_memcg=/.../pod<uid>/...` (Linux 4.20,
+/// `mm/oom_kill.c:dump_oom_summary`).
+fn killed_for_memory(log: &str) -> Vec<String> {
+    let kills = log.lines().filter(|line| line.contains("oom-kill:constraint=CONSTRAINT_MEMCG"));
+    kills.filter_map(|line| uid_in(line.split_once("task_memcg=")?.1)).collect()
+}
+
+/// The pod's uid in the path of a group; runtimes that use systemd write `_` for `-`.
+fn uid_in(path: &str) -> Option<String> {
+    let path = path.split(',').next()?;
+    path.match_indices("pod").find_map(|(at, word)| {
+        let uid = path.get(at + word.len()..at + word.len() + UID_LENGTH)?.replace('_', "-");
+        let is_uid = uid.split('-').map(str::len).eq([8, 4, 4, 4, 12]);
+        is_uid.then_some(uid)
+    })
+}
+
+impl MemoryKills for KindNodes {
+    fn pods<'a>(&'a self) -> BoxFuture<'a, Result<Vec<String>, Error>> {
+        Box::pin(async move {
+            // All nodes share a kernel, so one that runs is asked.
+            let running = self.containers.running_of_cluster(&self.cluster).await?;
+            let Some(node) = running.iter().find(|node| self.nodes.contains(node)) else {
+                return Ok(Vec::new());
+            };
+            let log = self.containers.exec(node, &["dmesg"]).await?.stdout;
+            Ok(killed_for_memory(&log))
+        })
+    }
+}
+
 impl NodeLogs for KindNodes {
     fn export<'a>(&'a self, into: &'a Path) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
@@ -162,5 +197,24 @@ impl ContainerPause for KindNodes {
             self.faults().paused.remove(&(node.to_owned(), container.to_owned()));
             Ok(())
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kills_are_told_by_the_pod_of_their_group() {
+        let log = "\
+            [1.0] eth0: renamed\n\
+            [2.0] oom-kill:constraint=CONSTRAINT_MEMCG,oom_memcg=/docker/a/kubelet/kubepods/pode506ec3d-8fed-4d31-8274-1bd2ce0db3df,task_memcg=/docker/a/kubelet/kubepods/pode506ec3d-8fed-4d31-8274-1bd2ce0db3df/0b,task=apache2,pid=1,uid=33\n\
+            [3.0] oom-kill:constraint=CONSTRAINT_MEMCG,task_memcg=/kubelet.slice/kubelet-kubepods-burstable-pod70df849f_ce2a_4380_9ccc_cb6e6e766727.slice/cri-containerd-1.scope,task=php,pid=2\n\
+            [4.0] oom-kill:constraint=CONSTRAINT_MEMCG,task_memcg=/podman/short,task=x\n\
+            [5.0] oom-kill:constraint=CONSTRAINT_NONE,task_memcg=/kubepods/pode506ec3d-8fed-4d31-8274-1bd2ce0db3df/0b,task=y\n";
+        assert_eq!(
+            killed_for_memory(log),
+            ["e506ec3d-8fed-4d31-8274-1bd2ce0db3df", "70df849f-ce2a-4380-9ccc-cb6e6e766727"]
+        );
     }
 }

@@ -8,7 +8,9 @@ use kube::Client;
 
 use super::access::Access;
 use crate::base::Error;
-use crate::engine::{Capability, ContainerPause, Engine, Fact, FrontDoor, NodeLifecycle, NodeLogs};
+use crate::engine::{
+    Capability, ContainerPause, Engine, Fact, FrontDoor, MemoryKills, NodeLifecycle, NodeLogs,
+};
 use crate::load::{TcpTransport, Transport};
 use crate::wait::doing;
 
@@ -25,6 +27,8 @@ pub struct Given {
     pub nodes: Option<Arc<dyn NodeLifecycle>>,
     /// Freezes containers, if anything can.
     pub containers: Option<Arc<dyn ContainerPause>>,
+    /// Knows what the nodes killed for memory, if anything does.
+    pub memory_kills: Option<Arc<dyn MemoryKills>>,
     /// Writes the nodes' journals, if anything can.
     pub logs: Option<Arc<dyn NodeLogs>>,
 }
@@ -108,6 +112,10 @@ impl Engine for RealCluster {
 
     fn containers(&self) -> Option<&dyn ContainerPause> {
         self.given.containers.as_deref()
+    }
+
+    fn memory_kills(&self) -> Option<&dyn MemoryKills> {
+        self.given.memory_kills.as_deref()
     }
 
     fn facts(&self) -> Vec<Fact> {

@@ -114,6 +114,7 @@ fn given() -> Given {
         capabilities: vec![Capability::NodeChanges],
         nodes: None,
         containers: None,
+        memory_kills: None,
         logs: None,
     }
 }
