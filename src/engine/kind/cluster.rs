@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::Error;
 use crate::engine::host::ContainerEngine;
+use crate::engine::real::Access;
 
 /// Name of the record in the cluster's folder.
 const RECORD: &str = "cluster.json";
@@ -46,6 +47,11 @@ impl KindCluster {
     /// The context in its kubeconfig.
     pub fn context(&self) -> String {
         format!("kind-{}", self.name)
+    }
+
+    /// How it is reached.
+    pub fn access(&self) -> Access {
+        Access { kubeconfig: Some(self.kubeconfig.clone()), context: Some(self.context()) }
     }
 
     /// Names of all nodes.

@@ -80,9 +80,10 @@ impl Containers {
         };
         let mut failures = Vec::new();
         for program in candidates {
-            let endpoint = match *program {
-                "podman" => hints.container_host.clone(),
-                _ => hints.docker_host.clone(),
+            let endpoint = match (*program, &hints.docker_host) {
+                ("podman", _) => hints.container_host.clone(),
+                (_, Some(host)) => Some(host.clone()),
+                (_, None) => endpoint_of_context(programs).await,
             };
             let engine = ContainerEngine { program: (*program).to_owned(), endpoint };
             match Containers::connect(programs, engine).await {
@@ -131,6 +132,13 @@ impl Containers {
             }
         }
         Ok(found)
+    }
+
+    /// The same, for calls that make things under the lease `id`.
+    #[must_use]
+    pub fn under(mut self, id: &str) -> Self {
+        self.programs = self.programs.under(id);
+        self
     }
 
     /// With another `kind` program.
@@ -284,6 +292,15 @@ impl Containers {
         let call = command.iter().fold(self.call(["exec", container]), |call, arg| call.arg(*arg));
         self.run(&call).await
     }
+}
+
+/// Where the current context of Docker leads: another may be current when what is made now is to be
+/// removed. `None` where an address alone does not lead there (TLS), or before contexts (Docker 19.03).
+async fn endpoint_of_context(programs: &Programs) -> Option<String> {
+    let format = "{{.Endpoints.docker.Host}}";
+    let call = Call::new("docker", ["context", "inspect", "--format", format]).when_dry("");
+    let host = programs.run(&call).await.ok()?.stdout.trim().to_owned();
+    ["unix://", "ssh://"].iter().any(|scheme| host.starts_with(scheme)).then_some(host)
 }
 
 fn says_no_image(error: &ProgramError) -> bool {

@@ -16,6 +16,7 @@ use super::error::{KindError, explained};
 use super::images::{ImagePlan, plan};
 use super::load::load;
 use super::ports::Ports;
+use super::refresh::remember;
 use super::spec::KindSpec;
 use super::topology::Topology;
 use super::{ready, registry, teardown};
@@ -61,7 +62,7 @@ pub async fn create(
         lease.will_make(teardown::thing(containers, &cluster.name))?;
     }
     let made = match make(cluster.clone(), &topology, &plan, containers).await {
-        Ok(cluster) => fill(&cluster, spec, &plan, containers, paths).await.map(|()| cluster),
+        Ok(cluster) => fill(&cluster, spec, &plan, containers, paths, tell).await.map(|()| cluster),
         Err(error) => Err(error),
     };
     let Err(error) = made else { return made };
@@ -101,15 +102,16 @@ async fn fill(
     plan: &ImagePlan,
     containers: &Containers,
     paths: &Paths,
+    tell: &dyn Fn(&str),
 ) -> Result<(), Error> {
     let saved = saved_images(&cluster.folder);
     let from_engine = (!plan.local.is_empty()).then_some(saved.as_path());
-    registry::attach(cluster, plan, containers, paths).await?;
+    registry::attach(cluster, plan, containers, paths, tell).await?;
     let loading = load(cluster, plan, from_engine, containers);
     if containers.programs().is_dry() {
         return loading.await;
     }
-    let client = ready::client(cluster).await?;
+    let client = ready::client(cluster)?;
     let ready = async {
         ready::nodes(&client, cluster).await?;
         restart_controller_manager(&client, cluster, spec.kubernetes, containers).await
@@ -121,10 +123,12 @@ async fn fill(
         })?;
     }
     ready::images(&client, cluster, plan, containers).await?;
+    remember(cluster, plan)?;
     cluster.write()
 }
 
-fn saved_images(folder: &Path) -> PathBuf {
+/// Where the archive of the engine's images is while they are loaded.
+pub(super) fn saved_images(folder: &Path) -> PathBuf {
     folder.join("engine-images.tar")
 }
 

@@ -1,6 +1,8 @@
 //! Where each wanted image comes from, settled before the cluster is made.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use crate::base::Error;
 
@@ -22,6 +24,8 @@ pub struct ImagePlan {
     pub loaded: Vec<ImageName>,
     /// Loaded images whose digest no archive can prove: name and tag fit.
     pub unproven: Vec<ImageName>,
+    /// What each archive and each image of the engine is now: it differs once one was made anew.
+    pub identities: BTreeMap<String, String>,
 }
 
 impl ImagePlan {
@@ -56,12 +60,15 @@ pub async fn plan(spec: &KindSpec, containers: &Containers) -> Result<ImagePlan,
         if let Some((archive, proven)) = in_archives(&archives, &image) {
             if !plan.archives.contains(&archive.path) {
                 plan.archives.push(archive.path.clone());
+                let identity = identity_of(&archive.path);
+                plan.identities.insert(archive.path.display().to_string(), identity);
             }
             if !proven {
                 plan.unproven.push(image.clone());
             }
             plan.loaded.push(image);
-        } else if let Some(name) = in_engine(containers, &image, text).await? {
+        } else if let Some((name, id)) = in_engine(containers, &image, text).await? {
+            plan.identities.insert(name.clone(), id);
             plan.local.push(name);
             plan.loaded.push(image);
         } else if spec.registry {
@@ -101,20 +108,29 @@ fn in_archives<'a>(archives: &'a [Archive], image: &ImageName) -> Option<(&'a Ar
     same.map(|(archive, _)| (archive, false))
 }
 
-/// The name under which the engine can save `image`, if it has it. With a digest, the tag must be
+/// Size and time of an archive: reading gigabytes to compare them takes longer than loading them.
+fn identity_of(archive: &Path) -> String {
+    let metadata = std::fs::metadata(archive);
+    let modified = metadata.as_ref().ok().and_then(|metadata| metadata.modified().ok());
+    let modified = modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    let size = metadata.map_or(0, |metadata| metadata.len());
+    format!("{size} {}", modified.map_or(0, |time| time.as_nanos()))
+}
+
+/// The name under which the engine can save `image`, and its identity, if it has it. With a digest, the tag must be
 /// there too and mean the same image, because an archive knows tags only.
 async fn in_engine(
     containers: &Containers,
     image: &ImageName,
     text: &str,
-) -> Result<Option<String>, Error> {
+) -> Result<Option<(String, String)>, Error> {
     let Some(id) = containers.image_id(text).await? else { return Ok(None) };
     match (&image.digest, image.tagged()) {
-        (None, _) => Ok(Some(text.to_owned())),
+        (None, _) => Ok(Some((text.to_owned(), id))),
         (Some(_), None) => Ok(None),
         (Some(_), Some(tagged)) => {
             let same = containers.image_id(&tagged).await?.is_some_and(|tagged| tagged == id);
-            Ok(same.then_some(tagged))
+            Ok(same.then_some((tagged, id)))
         }
     }
 }

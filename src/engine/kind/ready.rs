@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Endpoints, Node, ServiceAccount};
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, ResourceExt as _};
 
 use crate::base::{Error, secs};
@@ -34,19 +33,8 @@ const MAX_REPORTED: usize = 50;
 ///
 /// # Errors
 /// Its kubeconfig cannot be used.
-pub(super) async fn client(cluster: &KindCluster) -> Result<kube::Client, Error> {
-    let bad = |error: &dyn std::fmt::Display| {
-        Error::environment(format!("{}: {error}", cluster.kubeconfig.display()))
-    };
-    let kubeconfig = Kubeconfig::read_from(&cluster.kubeconfig).map_err(|error| bad(&error))?;
-    let options =
-        KubeConfigOptions { context: Some(cluster.context()), ..KubeConfigOptions::default() };
-    let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &options)
-        .await
-        .map_err(|error| bad(&error))?;
-    // The waits below ask again by themselves, and say what was answered.
-    config.default_retry = false;
-    kube::Client::try_from(config).map_err(|error| bad(&error))
+pub(super) fn client(cluster: &KindCluster) -> Result<kube::Client, Error> {
+    cluster.access().client()
 }
 
 /// Waits for all nodes, the cluster's DNS and the default ServiceAccount.

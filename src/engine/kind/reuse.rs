@@ -5,7 +5,7 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 
 use crate::base::{Error, secs};
-use crate::engine::host::{LeaseFile, Paths, Thing};
+use crate::engine::host::{ContainerEngine, LeaseFile, Paths, Thing};
 
 use crate::wait::Deadline;
 
@@ -39,18 +39,24 @@ pub enum Kept {
     },
 }
 
-/// The key of the cluster that `spec` asks for, with `addons` in it (name, version and
+/// The key of the cluster that `spec` asks for on `engine`, with `addons` in it (name, version and
 /// content of each). Equal keys mean interchangeable clusters.
 ///
 /// # Errors
 /// The spec is wrong.
-pub fn reuse_key(spec: &KindSpec, addons: &[String]) -> Result<String, Error> {
+pub fn reuse_key(
+    spec: &KindSpec,
+    addons: &[String],
+    engine: &ContainerEngine,
+) -> Result<String, Error> {
     let topology = spec.topology()?;
     let image = spec.image(&topology)?.unwrap_or_default();
     let mut addons = addons.to_vec();
     addons.sort();
     let mut hash = Sha256::new();
-    let parts = [spec.kubernetes.to_string(), image, topology.fingerprint()?];
+    let endpoint = engine.endpoint.clone().unwrap_or_default();
+    let place = format!("{} {endpoint}", engine.program);
+    let parts = [place, spec.kubernetes.to_string(), image, topology.fingerprint()?];
     for part in parts.iter().chain(&addons) {
         // Lengths keep neighbours apart.
         hash.update((part.len() as u64).to_le_bytes());
@@ -114,7 +120,7 @@ pub async fn find(key: &str, containers: &Containers, paths: &Paths) -> Result<K
 }
 
 async fn answers(cluster: &KindCluster) -> Result<(), String> {
-    let client = ready::client(cluster).await.map_err(|error| error.to_string())?;
+    let client = ready::client(cluster).map_err(|error| error.to_string())?;
     let version = client.apiserver_version().await;
     version.map(drop).map_err(|error| format!("its API does not answer: {error}"))
 }

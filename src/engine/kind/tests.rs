@@ -1,5 +1,6 @@
 //! The life of clusters, against a `kind` and a `docker` that keep their state in files.
 
+use std::cell::RefCell;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use super::create::make;
 use super::teardown::Patience;
 use super::*;
 use crate::base::{Error, ErrorClass, millis};
+use crate::engine::host::testing::FakeTools;
 use crate::engine::host::{ContainerEngine, Lease, Paths, Programs, Thing};
 use crate::engine::{ContainerPause as _, NodeLifecycle as _};
 use crate::wait::Deadline;
@@ -32,15 +34,15 @@ pub(super) fn write_tar(path: &Path, entries: &[(&str, &str)]) {
 }
 
 /// A machine with fake programs.
-struct Machine {
+pub(super) struct Machine {
     folder: TempDir,
-    paths: Paths,
-    containers: Containers,
+    pub(super) paths: Paths,
+    pub(super) containers: Containers,
     lease: Lease,
 }
 
 impl Machine {
-    async fn new() -> Machine {
+    pub(super) async fn new() -> Machine {
         Machine::with_faults(&[]).await
     }
 
@@ -65,7 +67,7 @@ impl Machine {
         Machine { paths, containers, lease, folder }
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    pub(super) fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
@@ -256,6 +258,28 @@ async fn missing_images_are_all_listed_before_a_cluster_is_made() {
 }
 
 #[tokio::test]
+async fn a_registry_that_does_not_start_is_told_and_done_without() {
+    let machine = Machine::new().await;
+    // There is no place for its lock.
+    fs::create_dir_all(&machine.paths.state).expect("a folder");
+    fs::write(machine.paths.locks(), "").expect("written");
+    let spec = KindSpec { registry: true, wanted_images: vec!["gone:1".into()], ..spec() };
+    let told = RefCell::new(Vec::new());
+    let tell = |line: &str| told.borrow_mut().push(line.to_owned());
+    let created = create(&spec, &machine.containers, &machine.lease, &machine.paths, &tell).await;
+    let told = told.into_inner();
+    let [line] = &told[..] else { panic!("{told:?}") };
+    let what = "the pull-through registry for docker.io does not start (cannot lock ";
+    assert!(line.starts_with(what), "{line}");
+    let advice = "; the nodes pull from https://registry-1.docker.io by themselves";
+    assert!(line.ends_with(advice), "{line}");
+    // It went on, as far as the fake goes, which has no API.
+    let error = created.expect_err("no API").to_string();
+    assert!(error.contains("kubeconfig"), "{error}");
+    assert!(!machine.calls().iter().any(|call| call.contains("certs.d")), "{:?}", machine.calls());
+}
+
+#[tokio::test]
 async fn a_digest_is_proven_by_an_index_or_the_engine_and_named_in_the_nodes() {
     let mut machine = Machine::new().await;
     let archives = machine.file("archives");
@@ -369,10 +393,16 @@ async fn an_engine_that_does_not_answer_is_explained() {
 #[tokio::test]
 async fn a_kept_cluster_is_found_by_its_key_if_all_its_nodes_run() {
     let mut machine = Machine::new().await;
-    let key = reuse_key(&spec(), &["metrics-server 0.9.0".into()]).expect("a key");
-    let other = reuse_key(&KindSpec { workers: Some(2), ..spec() }, &[]).expect("a key");
-    assert_ne!(key, other);
-    assert_ne!(key, reuse_key(&spec(), &["metrics-server 0.8.1".into()]).expect("a key"));
+    let addon = ["metrics-server 0.9.0".to_owned()];
+    let engine = machine.containers.engine().clone();
+    let key_of = |spec: &KindSpec, addons: &[String], engine: &ContainerEngine| {
+        reuse_key(spec, addons, engine).expect("a key")
+    };
+    let key = key_of(&spec(), &addon, &engine);
+    assert_ne!(key, key_of(&KindSpec { workers: Some(2), ..spec() }, &addon, &engine));
+    assert_ne!(key, key_of(&spec(), &["metrics-server 0.8.1".into()], &engine));
+    let elsewhere = ContainerEngine { endpoint: Some("ssh://there".into()), ..engine };
+    assert_ne!(key, key_of(&spec(), &addon, &elsewhere));
     assert_eq!(find(&key, &machine.containers, &machine.paths).await.expect("asked"), Kept::None);
     let cluster = machine.raised().await;
     cluster.write().expect("written");
@@ -393,6 +423,25 @@ async fn a_kept_cluster_is_found_by_its_key_if_all_its_nodes_run() {
     let file = machine.paths.locks().join(format!("{}.lock", lease_id(&key)));
     assert!(FileLock::try_take(&file).expect("asked").is_none());
     drop(held);
+}
+
+#[tokio::test]
+async fn the_engine_of_the_current_context_is_the_one_that_is_used_later() {
+    let tools = FakeTools::new();
+    let endpoint_for = async |host: &str| {
+        let docker = format!(
+            "case $1 in context) echo {host} ;; version) echo '29.0.0 linux/amd64' ;; info) echo [] ;; esac"
+        );
+        tools.add("docker", &docker);
+        let hints = EngineHints::default();
+        let containers = Containers::detect(&tools.programs(), &hints).await.expect("it answers");
+        containers.engine().endpoint.clone()
+    };
+    assert_eq!(
+        endpoint_for("unix:///home/me/.colima/docker.sock").await.as_deref(),
+        Some("unix:///home/me/.colima/docker.sock")
+    );
+    assert_eq!(endpoint_for("tcp://far:2376").await, None, "its certificates are in the context");
 }
 
 /// Every command of a cluster's life, in order. `UPDATE_GOLDEN=1` rewrites the file.
@@ -423,7 +472,9 @@ async fn a_dry_run_shows_every_command_in_order() {
         pulled: vec![ImageName::parse("quay.io/ceph/ceph:v20").expect("a name")],
         ..ImagePlan::default()
     };
-    attach_registries(&cluster, &pulled, &containers, &paths).await.expect("nothing is run");
+    attach_registries(&cluster, &pulled, &containers, &paths, &|_| {})
+        .await
+        .expect("nothing is run");
     delete(&containers, &cluster.name, &lease, &paths).await.expect("nothing is run");
     assert_eq!(lease.things(), []);
     assert!(!paths.clusters().exists() && !paths.locks().exists(), "a dry run writes nothing");

@@ -5,16 +5,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{
-    KindWish, Made, Provisioned, Wanted, Workshop, all_gone, check_version, load, needed, objects,
-    or_nothing,
+    Fate, KindWish, Made, Provisioned, Wanted, Workshop, all_gone, check_version, load, needed,
+    objects, or_nothing, unless_interrupted,
 };
 use crate::addons::{self, CephMount, Loaded, Plan, Setup};
 use crate::base::Error;
-use crate::engine::host::{LEASE_LABEL, Lease, Paths, Programs, adopt, loops};
+use crate::engine::host::loops::{self, LoopDevice};
+use crate::engine::host::{LEASE_LABEL, Lease, Paths, Programs, Thing, adopt};
 use crate::engine::kind::{
     self, Containers, ExtraMount, FileLock, Kept, KindCluster, KindNodes, KindSpec,
 };
-use crate::engine::real::{Access, Given, RealCluster};
+use crate::engine::real::{Given, RealCluster};
 use crate::engine::{Capability, Engine as _, FrontDoor};
 use crate::load::{Call, Connection, Target, TcpTransport, Transport as _};
 use crate::stack::Stack;
@@ -35,16 +36,22 @@ pub(super) async fn make(
     stack: &Stack,
     workshop: &Workshop,
 ) -> Result<Provisioned, Error> {
-    let loaded = load(wanted, &needed(stack), &workshop.paths).await?;
+    let needed = needed(stack);
+    let loading = load(wanted, &needed, &workshop.paths);
+    let loaded = unless_interrupted(workshop, loading).await??;
     loaded.iter().filter_map(|each| each.warning.as_deref()).for_each(|line| (workshop.tell)(line));
     let name = kind::fresh_name();
     let spec = spec(wanted, wish, stack, &loaded, &name)?;
+    let containers = Containers::detect(&workshop.programs, &wish.hints).await?;
     let reserved = match wish.reuse {
-        true => Some(Reserved::take(&spec, &loaded, workshop).await?),
+        true => {
+            let taking = Reserved::take(&spec, &loaded, &containers, workshop);
+            Some(unless_interrupted(workshop, taking).await??)
+        }
         false => None,
     };
     let id = reserved.as_ref().map_or(name.as_str(), |reserved| &reserved.id);
-    let containers = Containers::detect(&workshop.programs.under(id), &wish.hints).await?;
+    let containers = containers.under(id);
     let kept = match &reserved {
         Some(reserved) => reserved.find(wanted, &containers, workshop).await?,
         None => None,
@@ -78,10 +85,11 @@ impl Reserved {
     async fn take(
         spec: &KindSpec,
         loaded: &[Loaded],
+        containers: &Containers,
         workshop: &Workshop,
     ) -> Result<Reserved, Error> {
         let addons: Vec<String> = loaded.iter().map(content).collect();
-        let key = kind::reuse_key(spec, &addons)?;
+        let key = kind::reuse_key(spec, &addons, containers.engine())?;
         let lock = doing("wait for the shared cluster", kind::lock(&key, &workshop.paths)).await?;
         Ok(Reserved { id: kind::lease_id(&key), key, lock })
     }
@@ -133,13 +141,17 @@ impl Site<'_> {
         setup.labels = BTreeMap::from([(LEASE_LABEL.to_owned(), self.lease.id().to_owned())]);
         let is_new = kept.is_none();
         if is_new && addons::wants_devices(&loaded) {
-            setup.devices = attach_disks(&spec, self.workshop, self.lease).await?;
+            setup.devices =
+                attach_disks(&spec, &self.workshop.paths, self.containers, self.lease).await?;
         }
         let plan = Plan { addons: loaded, setup, probe: None };
+        spec.wanted_images.extend(addons::images_of(&plan)?);
         let cluster = match kept {
-            Some(cluster) => cluster,
+            Some(cluster) => {
+                kind::refresh(&cluster, &spec, self.containers).await?;
+                cluster
+            }
             None => {
-                spec.wanted_images.extend(addons::images_of(&plan)?);
                 let Workshop { paths, tell, .. } = self.workshop;
                 kind::create(&spec, self.containers, self.lease, paths, &**tell).await?
             }
@@ -155,24 +167,36 @@ impl Site<'_> {
     }
 }
 
-/// The commands of a run, with nothing run.
+/// The commands of a run, with nothing run: as if the engine had all images.
 pub(super) async fn dry_run(
     wanted: &Wanted,
     wish: &KindWish,
     stack: &Stack,
     paths: &Paths,
+    fate: Fate,
 ) -> Result<Vec<String>, Error> {
     let programs = Programs::dry();
     let loaded = load(wanted, &needed(stack), paths).await?;
     let name = "st-example".to_owned();
     let mut spec = spec(wanted, wish, stack, &loaded, &name)?;
     let containers = Containers::detect(&programs, &wish.hints).await?;
+    let wants_devices = addons::wants_devices(&loaded);
     let plan = Plan { addons: loaded, setup: setup(stack), probe: None };
     spec.wanted_images.extend(addons::images_of(&plan)?);
     let folder = tempfile::tempdir().map_err(|error| Error::environment(error.to_string()))?;
     let lease = Lease::take(folder.path(), &name, wanted.purpose)?;
+    if wants_devices {
+        attach_disks(&spec, paths, &containers, &lease).await?;
+    }
     kind::create(&spec, &containers, &lease, paths, &|_| {}).await?;
-    kind::delete(&containers, &name, &lease, paths).await?;
+    if fate == Fate::Remove && !wish.reuse {
+        kind::delete(&containers, &name, &lease, paths).await?;
+        for thing in lease.things() {
+            if let Thing::LoopDevice { device, file } = thing {
+                loops::detach(&programs, &lease, &LoopDevice { device, file }).await?;
+            }
+        }
+    }
     Ok(programs.written_down())
 }
 
@@ -189,7 +213,7 @@ fn spec(
     };
     Ok(KindSpec {
         name: Some(name.to_owned()),
-        workers: Some(wish.workers),
+        workers: wish.workers,
         node_image: wish.node_image.clone(),
         kubernetes: wanted.kubernetes,
         topology: wish.topology.clone(),
@@ -222,22 +246,21 @@ fn kernel_mounts_ceph() -> bool {
 /// that were there when it started.
 async fn attach_disks(
     spec: &KindSpec,
-    workshop: &Workshop,
+    paths: &Paths,
+    containers: &Containers,
     lease: &Lease,
 ) -> Result<BTreeMap<String, PathBuf>, Error> {
     let name = spec.name.as_deref().unwrap_or_default();
     let mut devices = BTreeMap::new();
     for node in spec.topology()?.nodes(name).into_iter().filter(|node| node.worker) {
         let file = format!("{}.img", node.name);
-        let disk = loops::attach(&workshop.paths, &workshop.programs, lease, &file, OSD_BYTES);
+        let disk = loops::attach(paths, containers.programs(), lease, &file, OSD_BYTES);
         devices.insert(node.name, disk.await?.device);
     }
     Ok(devices)
 }
 
 async fn connect(cluster: &KindCluster, nodes: &Arc<KindNodes>) -> Result<RealCluster, Error> {
-    let access =
-        Access { kubeconfig: Some(cluster.kubeconfig.clone()), context: Some(cluster.context()) };
     let given = Given {
         name: "kind",
         front_door: engine_door(cluster),
@@ -248,9 +271,10 @@ async fn connect(cluster: &KindCluster, nodes: &Arc<KindNodes>) -> Result<RealCl
         ],
         nodes: Some(Arc::clone(nodes) as _),
         containers: Some(Arc::clone(nodes) as _),
+        memory_kills: Some(Arc::clone(nodes) as _),
         logs: Some(Arc::clone(nodes) as _),
     };
-    RealCluster::connect(&access, given).await
+    RealCluster::connect(&cluster.access(), given).await
 }
 
 fn engine_door(cluster: &KindCluster) -> FrontDoor {

@@ -50,8 +50,8 @@ pub struct KindWish {
     pub node_image: Option<String>,
     /// Folder of image archives.
     pub images: Option<PathBuf>,
-    /// Worker nodes.
-    pub workers: usize,
+    /// Worker nodes; `None` for those of the topology.
+    pub workers: Option<usize>,
     /// kind configuration to start from.
     pub topology: Option<PathBuf>,
     /// Whether a cluster that was kept is used, and this one kept.
@@ -133,13 +133,18 @@ pub async fn provision(
     }
 }
 
-/// The commands that making and deleting the cluster would run, in order.
+/// The commands that making the cluster would run, and deleting it if that is its `fate`, in order.
 ///
 /// # Errors
 /// As [`provision`], as far as nothing is run.
-pub async fn dry_run(wanted: &Wanted, stack: &Stack, paths: &Paths) -> Result<Vec<String>, Error> {
+pub async fn dry_run(
+    wanted: &Wanted,
+    stack: &Stack,
+    paths: &Paths,
+    fate: Fate,
+) -> Result<Vec<String>, Error> {
     match &wanted.place {
-        Place::Kind(kind) => make::dry_run(wanted, kind, stack, paths).await,
+        Place::Kind(kind) => make::dry_run(wanted, kind, stack, paths, fate).await,
         Place::Existing { .. } => Ok(Vec::new()),
     }
 }
@@ -165,6 +170,11 @@ impl Provisioned {
         self.made.as_ref().map(|made| made.cluster.name.as_str())
     }
 
+    /// Whether later runs use it too: then it stays, whatever its end.
+    pub fn is_shared(&self) -> bool {
+        self.made.as_ref().is_some_and(|made| made.reuse.is_some())
+    }
+
     /// Ends it.
     ///
     /// # Errors
@@ -172,8 +182,7 @@ impl Provisioned {
     pub async fn end(self, fate: Fate) -> Result<(), Error> {
         let Provisioned { lease, workshop, made, .. } = self;
         let Some(made) = made else { return all_gone(&workshop, &lease).await };
-        let reused = made.reuse.is_some();
-        if fate == Fate::Keep || reused {
+        if fate == Fate::Keep || made.reuse.is_some() {
             // A node that a scenario left off would be missing for the next user.
             made.nodes.undo().await?;
             return lease.keep();
@@ -199,6 +208,28 @@ fn left(swept: &Swept) -> Error {
     Error::environment(format!("not all is gone\n{}", swept.lines().join("\n")))
 }
 
+async fn interrupted(workshop: &Workshop) {
+    match &workshop.signals {
+        Some(signals) => signals.until(Urgency::Orderly).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Does `work`, which makes nothing, unless a signal asks for an end first.
+///
+/// # Errors
+/// Environment: a signal came.
+pub async fn unless_interrupted<T>(
+    workshop: &Workshop,
+    work: impl Future<Output = T>,
+) -> Result<T, Error> {
+    tokio::select! {
+        biased;
+        () = interrupted(workshop) => Err(Error::environment("interrupted; nothing was made yet")),
+        done = work => Ok(done),
+    }
+}
+
 /// Runs `making`, unless a signal asks for an end first; on failure, and after a panic, everything
 /// that `lease` names is removed again.
 async fn or_nothing<T>(
@@ -206,15 +237,9 @@ async fn or_nothing<T>(
     lease: &Lease,
     making: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
-    let interrupted = async {
-        match &workshop.signals {
-            Some(signals) => signals.until(Urgency::Orderly).await,
-            None => std::future::pending().await,
-        }
-    };
     let made = tokio::select! {
         biased;
-        () = interrupted => Err(Error::environment("interrupted while the cluster was brought up")),
+        () = interrupted(workshop) => Err(Error::environment("interrupted while the cluster was brought up")),
         made = AssertUnwindSafe(making).catch_unwind() => match made {
             Ok(made) => made,
             Err(panic) => {

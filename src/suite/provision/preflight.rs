@@ -4,19 +4,17 @@ use super::{KindWish, Place, Wanted, Workshop, needed};
 use crate::addons::AddOn;
 use crate::engine::doctor::{self, Finding};
 use crate::engine::host::Programs;
-use crate::engine::kind::{Containers, EngineHints, node_pin};
+use crate::engine::kind::{Containers, EngineHints, KindSpec, node_pin};
 use crate::k8s::Profile;
 use crate::stack::Stack;
 
 /// What the doctor finds for `wanted`; nothing for a cluster that exists.
 pub async fn findings(wanted: &Wanted, stack: &Stack, workshop: &Workshop) -> Vec<Finding> {
-    let Place::Kind(KindWish { node_image, workers, .. }) = &wanted.place else {
-        return Vec::new();
-    };
+    let Place::Kind(kind) = &wanted.place else { return Vec::new() };
     let wish = doctor::Wish {
         kubernetes: wanted.kubernetes,
-        node_image: node_image.clone(),
-        workers: *workers,
+        node_image: kind.node_image.clone(),
+        workers: n_workers(kind),
         // Manifests from a folder bring disks of their own, if any.
         rook: wanted.addons.is_none() && needed(stack).contains(&AddOn::RookCeph),
         engine: None,
@@ -24,6 +22,15 @@ pub async fn findings(wanted: &Wanted, stack: &Stack, workshop: &Workshop) -> Ve
     };
     let host = doctor::Host::this(&workshop.paths);
     doctor::examine(&wish, &workshop.programs, &host).await
+}
+
+/// Workers of the cluster. A topology that cannot be read has none: whoever makes the cluster says
+/// what is wrong with it.
+fn n_workers(wish: &KindWish) -> usize {
+    let (workers, topology) = (wish.workers, wish.topology.clone());
+    let spec = KindSpec { workers, topology, ..KindSpec::default() };
+    let nodes = spec.topology().map(|topology| topology.nodes("")).unwrap_or_default();
+    nodes.iter().filter(|node| node.worker).count()
 }
 
 /// The container engine that has the node image, as in `docker 28.1`; `Err` says what is missing.

@@ -45,6 +45,20 @@ async fn a_panic_while_a_cluster_is_brought_up_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn a_signal_before_anything_is_made_ends_the_wait() {
+    let (signals, hand) = Signals::by_hand();
+    let place = Scene::new(Some(signals));
+    let waiting = async {
+        hand.interrupt(Interrupt::Term);
+        std::future::pending::<()>().await
+    };
+    let error = unless_interrupted(&place.workshop, waiting).await.expect_err("interrupted");
+    assert!(error.to_string().contains("nothing was made"), "{error}");
+    unless_interrupted(&place.workshop, async {}).await.expect_err("it is over");
+    unless_interrupted(&Scene::new(None).workshop, async {}).await.expect("nobody asks for an end");
+}
+
+#[tokio::test]
 async fn a_signal_while_a_cluster_is_brought_up_leaves_nothing() {
     let (signals, hand) = Signals::by_hand();
     let place = Scene::new(Some(signals));
