@@ -90,7 +90,7 @@ pub struct ClusterArgs {
     /// Folder of add-on manifests, one folder each, instead of the pinned downloads
     #[arg(long, env = "SEATRIAL_ADDONS", value_name = "DIR")]
     pub addons: Option<PathBuf>,
-    /// Worker nodes [default: 3]
+    /// Worker nodes [default: those of the topology: 3]
     #[arg(long, env = "SEATRIAL_WORKERS", value_name = "N")]
     pub workers: Option<usize>,
     /// kind configuration to start from [default: manifests/kind/cluster.yaml, built in]

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::base::Error;
 use crate::engine::doctor::{Level, render, worst};
 use crate::engine::host::signals::Signals;
-use crate::engine::host::{Scope, sweep_with};
+use crate::engine::host::{Scope, Thing, read_all, sweep_with};
 use crate::stack::Stack;
 use crate::suite::provision::{self, Fate, Inside, Place, Wanted, Workshop};
 
@@ -27,7 +27,7 @@ pub(super) fn up(args: &UpArgs) -> Result<Exit, Error> {
     let (wanted, stack) = read(&args.target)?;
     let workshop = real::workshop(whisper())?;
     if args.dry_run {
-        let commands = provision::dry_run(&wanted, &stack, &workshop.paths);
+        let commands = provision::dry_run(&wanted, &stack, &workshop.paths, Fate::Keep);
         for command in real::block_on(commands)?? {
             say(&format!("{command}\n"));
         }
@@ -69,20 +69,19 @@ fn read(args: &TargetArgs) -> Result<(Wanted, Stack), Error> {
 /// # Errors
 /// Environment: something is left; usage: there is no cluster of that name.
 pub(super) fn down(args: &DownArgs) -> Result<Exit, Error> {
-    match &args.name {
-        Some(name) => {
-            let workshop = real::workshop(whisper())?;
-            let lease = workshop.paths.leases().join(format!("{name}.json"));
-            if !lease.exists() {
-                let known = kept_in(&workshop.paths.leases());
-                return Err(Error::usage(format!(
-                    "no cluster `{name}` was left running; there is {known}"
-                )));
-            }
-            sweep(&workshop, &Scope::Only(name.clone()))
-        }
-        None => sweep(&real::workshop(whisper())?, &Scope::All),
-    }
+    let workshop = real::workshop(whisper())?;
+    let Some(name) = &args.name else { return sweep(&workshop, &Scope::All) };
+    let leases = leases_of_clusters(&workshop.paths.leases())?;
+    // The lease of a shared cluster has an id of its own.
+    let known = leases.iter().find(|(cluster, lease)| name == cluster || name == lease);
+    let Some((_, lease)) = known else {
+        let known: Vec<&str> = leases.iter().map(|(cluster, _)| cluster.as_str()).collect();
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        return Err(Error::usage(format!(
+            "no cluster `{name}` was left running; there is {known}"
+        )));
+    };
+    sweep(&workshop, &Scope::Only(lease.clone()))
 }
 
 /// Removes what runs that died have left.
@@ -109,17 +108,25 @@ fn sweep(workshop: &Workshop, scope: &Scope) -> Result<Exit, Error> {
     for line in lines {
         say(&format!("{line}\n"));
     }
-    Ok(if swept.is_clean() { Exit::Passed } else { Exit::Environment })
+    let is_done = match scope {
+        // What it was for is in use, or on another machine, as a line above says.
+        Scope::Only(_) => swept.is_clean() && !swept.leases.is_empty(),
+        Scope::Dead | Scope::All => swept.is_clean(),
+    };
+    Ok(if is_done { Exit::Passed } else { Exit::Environment })
 }
 
-/// Names of the leases in `folder`, for a message.
-fn kept_in(folder: &Path) -> String {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut names: Vec<String> = entries
-        .filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".json")?.to_owned()))
-        .collect();
-    names.sort();
-    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+/// Names of clusters, each with the lease in `folder` that it belongs to.
+fn leases_of_clusters(folder: &Path) -> Result<Vec<(String, String)>, Error> {
+    let leases = read_all(folder)?.into_iter().filter_map(|found| found.content.ok());
+    let clusters = leases.flat_map(|lease| {
+        let id = lease.id;
+        lease.things.into_iter().filter_map(move |thing| match thing {
+            Thing::KindCluster { name, .. } => Some((name, id.clone())),
+            _ => None,
+        })
+    });
+    Ok(clusters.collect())
 }
 
 /// Examines this machine.

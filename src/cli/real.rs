@@ -120,7 +120,7 @@ impl Opening {
                     KeepArg::Always => true,
                 };
                 let kept = kept && cluster.kind_name().is_some();
-                if kept {
+                if kept || cluster.is_shared() {
                     (self.workshop.tell)(&how_to_use(&cluster));
                 }
                 cluster.end(if kept { Fate::Keep } else { Fate::Remove }).await
@@ -147,8 +147,11 @@ pub(super) async fn bring_up(
     stack: &Stack,
     workshop: &Workshop,
 ) -> Result<Provisioned, Error> {
-    sweep_dead(workshop).await;
-    let findings = provision::findings(wanted, stack, workshop).await;
+    let findings = provision::unless_interrupted(workshop, async {
+        sweep_dead(workshop).await;
+        provision::findings(wanted, stack, workshop).await
+    });
+    let findings = findings.await?;
     match worst(&findings) {
         Level::Ok => {}
         Level::Warning => {

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use crate::base::Error;
 use crate::observe::{ScenarioOutcome, Verdict};
 use crate::report::{self, Text};
-use crate::suite::provision::{self, Tell};
+use crate::suite::provision::{self, Fate, Tell};
 use crate::suites;
 
 use super::again;
-use super::args::RunArgs;
+use super::args::{KeepArg, RunArgs};
 use super::exit::Exit;
 use super::real::{self, Running};
 use super::settings::Settings;
@@ -84,9 +84,13 @@ fn dry_run(settings: &Settings) -> Result<Exit, Error> {
     let workshop = real::workshop(whisper())?;
     let stack = settings.stack()?;
     let wanted = real::wanted(settings);
+    let fate = match settings.keep {
+        KeepArg::Always => Fate::Keep,
+        KeepArg::Never | KeepArg::OnFailure => Fate::Remove,
+    };
     let commands = match settings.engine {
         crate::suite::EngineChoice::Sim => Vec::new(),
-        _ => real::block_on(provision::dry_run(&wanted, &stack, &workshop.paths))??,
+        _ => real::block_on(provision::dry_run(&wanted, &stack, &workshop.paths, fate))??,
     };
     if commands.is_empty() {
         say(&format!("engine {}: no external command is run\n", settings.engine.name()));

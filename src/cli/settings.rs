@@ -22,8 +22,6 @@ const DEFAULT_MANIFESTS: &str = "manifests/wordpress";
 const DEFAULT_REPORTS: &str = "target/seatrial";
 /// More seeds than this in one run are a typing error.
 const SEEDS_MAX: u64 = 1_000_000;
-/// Worker nodes of a cluster that is made for a run.
-pub(super) const DEFAULT_WORKERS: usize = 3;
 /// More nodes than this do not fit on one machine.
 const WORKERS_MAX: usize = 20;
 
@@ -75,8 +73,8 @@ pub struct ClusterSettings {
     pub images: Option<PathBuf>,
     /// Folder of add-on manifests.
     pub addons: Option<PathBuf>,
-    /// Worker nodes.
-    pub workers: usize,
+    /// Worker nodes; `None` for those of the topology.
+    pub workers: Option<usize>,
     /// kind configuration to start from.
     pub topology: Option<PathBuf>,
 }
@@ -87,8 +85,8 @@ impl ClusterSettings {
     /// # Errors
     /// A usage error for a value that cannot be.
     pub(super) fn resolve(args: &ClusterArgs, config: &Config) -> Result<Self, Error> {
-        let workers = args.workers.or(config.workers).unwrap_or(DEFAULT_WORKERS);
-        if !(1..=WORKERS_MAX).contains(&workers) {
+        let workers = args.workers.or(config.workers);
+        if workers.is_some_and(|workers| !(1..=WORKERS_MAX).contains(&workers)) {
             return Err(Error::usage(format!("--workers must be between 1 and {WORKERS_MAX}")));
         }
         let folder = |flag: &str, typed: &Option<PathBuf>, configured: &Option<PathBuf>| {
