@@ -38,7 +38,7 @@ pub(super) fn run_trial(
         let around = Around { artifacts, ..Around::nothing() };
         let judged = judge(request, job, cluster, around, async || Ok(())).await;
         let commands = engine.unmodelled_commands();
-        if commands.is_empty() || !job.scenario.aspects.contains(&Aspect::Lifecycle) {
+        if commands.is_empty() {
             return judged;
         }
         Judged::without_cluster(format!(
