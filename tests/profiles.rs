@@ -69,7 +69,8 @@ fn the_reference_stack_passes_on_old_minors(#[case] minor: &str, #[case] fails: 
 #[case("1.37")]
 fn a_memory_limit_that_is_too_low_is_pointed_at(#[case] minor: &str) {
     let profile: Profile = minor.parse().expect("a minor");
-    let stage = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests/stages/05-prestop/stack.yaml");
+    let stage =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests/stages/05-prestop/stack.yaml");
     let text = fs::read_to_string(stage).expect("the stage");
     let folder = tempfile::tempdir().expect("a folder");
     let tight = text.replace("memory: 100Mi", "memory: 81Mi");
