@@ -8,7 +8,7 @@ mod tests;
 
 use serde_json::Value;
 
-use Coverage::{Inert, Modelled, Unmodelled};
+use Coverage::{Inert, Unmodelled};
 use pods::{AS_USUAL, CREATED, POD};
 use rows::{INGRESS_ANNOTATIONS, META, rows, whole_kind};
 

@@ -1,5 +1,6 @@
 //! Every row names a field, every field has a row, and the longest row decides.
 
+use super::Coverage::Modelled;
 use super::*;
 use crate::k8s::schema::{Schema, schema};
 
