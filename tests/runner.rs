@@ -141,6 +141,18 @@ fn a_program_without_a_model_is_unknown_and_the_message_says_what_to_write() {
 }
 
 #[test]
+fn an_init_container_that_may_never_end_is_unknown() {
+    let init = "    spec:\n      initContainers: [{name: migrate, image: example.com/migrate:1}]\n";
+    let yaml = PLAIN.replace("    spec:\n", init);
+    let mut request = request(&yaml, suites::all(), &["spread::distinct_nodes"]);
+    request.apps.push(plain_app());
+    let outcome = run(&request, &mut |_| {}).expect("it runs");
+    let [spread] = &outcome.scenarios[..] else { panic!("one") };
+    assert_eq!(spread.verdict, Verdict::Unknown, "{}", spread.message);
+    assert!(spread.message.contains("example.com/migrate:1"), "{}", spread.message);
+}
+
+#[test]
 fn a_configured_program_is_proved_like_any_other() {
     let wanted = ["readiness::gate", "rollout", "persistence::uploads"];
     let mut request = request(PLAIN, suites::all(), &wanted);
