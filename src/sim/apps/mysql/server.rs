@@ -188,7 +188,7 @@ fn note_unmodelled(cx: &mut AppCx<'_>) {
     let words = cx.start.command.iter().chain(&cx.start.args);
     let options = words.filter(|word| word.starts_with('-'));
     let matter = |word: &&String| !HARMLESS_OPTIONS.iter().any(|known| word.starts_with(known));
-    cx.notes.extend(options.filter(matter).map(|word| format!("{} of mysqld", word)));
+    cx.notes.extend(options.filter(matter).map(|word| format!("{word} of mysqld")));
     let names = cx.start.env.iter().map(|(name, _)| name).filter(|name| {
         name.ends_with("_FILE") && (name.starts_with("MYSQL_") || name.starts_with("MARIADB_"))
     });
