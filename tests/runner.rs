@@ -141,6 +141,18 @@ fn a_program_without_a_model_is_unknown_and_the_message_says_what_to_write() {
 }
 
 #[test]
+fn an_init_container_that_may_never_end_is_unknown() {
+    let init = "    spec:\n      initContainers: [{name: migrate, image: example.com/migrate:1}]\n";
+    let yaml = PLAIN.replace("    spec:\n", init);
+    let mut request = request(&yaml, suites::all(), &["spread::distinct_nodes"]);
+    request.apps.push(plain_app());
+    let outcome = run(&request, &mut |_| {}).expect("it runs");
+    let [spread] = &outcome.scenarios[..] else { panic!("one") };
+    assert_eq!(spread.verdict, Verdict::Unknown, "{}", spread.message);
+    assert!(spread.message.contains("example.com/migrate:1"), "{}", spread.message);
+}
+
+#[test]
 fn a_configured_program_is_proved_like_any_other() {
     let wanted = ["readiness::gate", "rollout", "persistence::uploads"];
     let mut request = request(PLAIN, suites::all(), &wanted);
@@ -155,15 +167,15 @@ fn a_configured_program_is_proved_like_any_other() {
 
 #[test]
 fn a_field_the_simulator_does_not_act_on_is_named_with_its_line() {
-    let yaml = PLAIN.replace("    spec:\n", "    spec:\n      schedulerName: other\n");
+    let yaml = PLAIN.replace("NodePort\n", "NodePort\n  trafficDistribution: PreferClose\n");
     let mut request = request(&yaml, suites::all(), &["spread::distinct_nodes", "https"]);
     request.apps.push(plain_app());
     let outcome = run(&request, &mut |_| {}).expect("it runs");
     let [spread, https, ..] = &outcome.scenarios[..] else { panic!("several") };
-    assert_eq!(spread.verdict, Verdict::Unknown, "{}", spread.message);
-    let line = "stack.yaml:11: spec.template.spec.schedulerName of Deployment default/web";
-    assert!(spread.message.contains(line), "{}", spread.message);
-    assert_eq!(https.verdict, Verdict::Failed, "{}", https.message);
+    assert_ne!(spread.verdict, Verdict::Unknown, "{}", spread.message);
+    assert_eq!(https.verdict, Verdict::Unknown, "{}", https.message);
+    let line = "stack.yaml:22: spec.trafficDistribution of Service default/web";
+    assert!(https.message.contains(line), "{}", https.message);
 }
 
 /// Spares no pod of [`PLAIN`].

@@ -30,6 +30,10 @@ impl Stack {
 
 fn of_object(manifest: &Manifest) -> Vec<UnmodelledField> {
     let mut walk = Walk { manifest, found: Vec::new() };
+    if let Some(coverage) = coverage::of_kind(manifest.group(), &manifest.object_ref.kind) {
+        walk.report("", coverage);
+        return walk.found;
+    }
     walk.value(&manifest.value, &mut String::new(), &mut String::new());
     walk.found
 }
@@ -68,23 +72,26 @@ impl Walk<'_> {
                 }
                 general.truncate(general_len);
             }
-            _ => self.leaf(path, general),
+            _ => self.leaf(path, general, value),
         }
     }
 
-    fn leaf(&mut self, path: &str, general: &str) {
+    fn leaf(&mut self, path: &str, general: &str, value: &Value) {
         let group = self.manifest.group();
         let kind = &self.manifest.object_ref.kind;
-        let (row, coverage) = coverage::of(group, kind, general);
+        let (row, coverage) = coverage::of(group, kind, general, value);
+        self.report(&above(path, row.len()), coverage);
+    }
+
+    fn report(&mut self, path: &str, coverage: Coverage) {
         let Coverage::Unmodelled(aspects) = coverage else { return };
-        let path = above(path, row.len());
         if self.found.iter().any(|known| known.path == path) {
             return;
         }
         self.found.push(UnmodelledField {
             object: self.manifest.object_ref.clone(),
-            location: self.manifest.locate(&path),
-            path,
+            location: self.manifest.locate(path),
+            path: path.to_owned(),
             aspects,
         });
     }
@@ -112,6 +119,7 @@ fn above(path: &str, general_len: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::k8s::Profile;
 
     #[test]
     fn indexes_do_not_count() {
@@ -120,5 +128,43 @@ mod tests {
         assert_eq!(above(path, general.len()), "spec.containers[12].workingDir");
         assert_eq!(above("a[0].b", "a[]".len()), "a[0]");
         assert_eq!(above("a.b", 0), "");
+    }
+
+    /// The paths reported for a stack.
+    fn reported(yaml: &str) -> Vec<String> {
+        let stack = Stack::load_text("stack.yaml", yaml, &Profile::NEWEST);
+        let fields = stack.unwrap_or_else(|error| panic!("{error}")).unmodelled();
+        fields.into_iter().map(|field| field.path).collect()
+    }
+
+    #[test]
+    fn a_kind_without_rows_is_reported_once_whatever_it_says() {
+        let policy = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n\
+                      metadata: {name: deny}\nspec: {podSelector: {}";
+        assert_eq!(reported(&format!("{policy}}}\n")), [""]);
+        assert_eq!(reported(&format!("{policy}, policyTypes: [Ingress]}}\n")), [""]);
+        let role = "apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\n\
+                    metadata: {name: reader}\nrules: []\n";
+        assert_eq!(reported(role), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn fields_of_init_containers_and_volumes_are_looked_at() {
+        let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\nspec:\n  \
+                   initContainers: [{name: i, image: busybox, workingDir: /srv}]\n  \
+                   containers: [{name: c, image: nginx}]\n  \
+                   dnsPolicy: ClusterFirst\n  \
+                   volumes:\n  \
+                   - {name: a, emptyDir: {}}\n  \
+                   - {name: b, emptyDir: {medium: Memory, sizeLimit: 1Mi}}\n  \
+                   - {name: c, hostPath: {path: /srv, type: Directory}}\n  \
+                   - {name: d, hostPath: {path: /srv, type: DirectoryOrCreate}}\n";
+        let expected = [
+            "spec.initContainers[0].workingDir",
+            "spec.volumes[1].emptyDir.medium",
+            "spec.volumes[1].emptyDir.sizeLimit",
+            "spec.volumes[2].hostPath.type",
+        ];
+        assert_eq!(reported(pod), expected);
     }
 }

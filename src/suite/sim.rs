@@ -38,7 +38,7 @@ pub(super) fn run_trial(
         let around = Around { artifacts, ..Around::nothing() };
         let judged = judge(request, job, cluster, around, async || Ok(())).await;
         let commands = engine.unmodelled_commands();
-        if commands.is_empty() || !job.scenario.aspects.contains(&Aspect::Lifecycle) {
+        if commands.is_empty() {
             return judged;
         }
         Judged::without_cluster(format!(
@@ -81,6 +81,13 @@ fn unmodelled_fields(request: &RunRequest, scenario: &Scenario) -> Option<String
 /// The programs that `scenario` needs and that have no model, as a message.
 fn without_model(request: &RunRequest, scenario: &Scenario) -> Option<String> {
     let target = request.target().ok()?;
+    let endless = init_images_without_model(request, &target);
+    if !endless.is_empty() {
+        return Some(format!(
+            "no program model for {}: whether and when these init containers end is not known",
+            endless.into_iter().collect::<Vec<_>>().join(", ")
+        ));
+    }
     if !scenario.aspects.contains(&Aspect::Traffic) && !is_probed(request, &target) {
         return None;
     }
@@ -110,6 +117,26 @@ fn images_without_model(request: &RunRequest, target: &StackTarget) -> BTreeSet<
         .flat_map(|workload| workload.containers.iter().map(|(_, image)| image))
         .filter(|image| !has_model(image, &request.apps))
         .cloned()
+        .collect()
+}
+
+/// The images of init containers that have no built-in model: what `seatrial.toml` describes are
+/// servers, which do not end.
+fn init_images_without_model(request: &RunRequest, target: &StackTarget) -> BTreeSet<String> {
+    let workloads = std::iter::once(&target.front.workload).chain(&target.database);
+    let references: Vec<_> = workloads.map(|workload| workload.reference()).collect();
+    let manifests = request.stack.objects().iter();
+    let containers = manifests
+        .filter(|manifest| references.contains(&manifest.object_ref))
+        .filter_map(|manifest| manifest.value.pointer("/spec/template/spec/initContainers"))
+        .filter_map(Value::as_array)
+        .flatten();
+    containers
+        // A sidecar need not end.
+        .filter(|container| container["restartPolicy"] != "Always")
+        .filter_map(|container| container["image"].as_str())
+        .filter(|image| !has_model(image, &[]))
+        .map(str::to_owned)
         .collect()
 }
 

@@ -53,9 +53,23 @@ async fn a_readiness_gate_holds_readiness(cluster: &Cluster) -> Outcome {
 }
 
 async fn a_probe_that_fails_keeps_a_pod_unready(cluster: &Cluster) -> Outcome {
+    stays_unready(cluster, json!({"tcpSocket": {"port": 81}, "periodSeconds": 1})).await
+}
+
+async fn a_probe_of_an_absent_page_fails(cluster: &Cluster) -> Outcome {
+    let get = json!({"path": "/absent", "port": 80});
+    stays_unready(cluster, json!({"httpGet": get, "periodSeconds": 1})).await
+}
+
+async fn a_probe_over_tls_fails_where_plain_http_is_served(cluster: &Cluster) -> Outcome {
+    let get = json!({"path": "/", "port": 80, "scheme": "HTTPS"});
+    stays_unready(cluster, json!({"httpGet": get, "periodSeconds": 1})).await
+}
+
+/// A web server whose readiness probe never succeeds runs, is not ready and is not restarted.
+async fn stays_unready(cluster: &Cluster, probe: Value) -> Outcome {
     let mut spec = web();
-    spec["containers"][0]["readinessProbe"] =
-        json!({"tcpSocket": {"port": 81}, "periodSeconds": 1});
+    spec["containers"][0]["readinessProbe"] = probe;
     cluster.create::<Pod>(pod("a", spec)).await?;
     cluster
         .until("a", READY, "running", |p: &Pod| {
@@ -191,6 +205,8 @@ pub fn bodies() -> Vec<Body> {
         body!(a_pod_runs_and_gets_an_address),
         body!(a_readiness_gate_holds_readiness),
         body!(a_probe_that_fails_keeps_a_pod_unready),
+        body!(a_probe_of_an_absent_page_fails),
+        body!(a_probe_over_tls_fails_where_plain_http_is_served),
         body!(initial_delay_holds_the_first_probe),
         body!(a_failing_liveness_probe_restarts_the_container),
         body!(an_image_nobody_published_cannot_be_pulled),

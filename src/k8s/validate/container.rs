@@ -4,13 +4,15 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::{
-    Container, ContainerPort, EnvVar, EnvVarSource, ExecAction, GRPCAction, HTTPGetAction,
-    LifecycleHandler, Probe, ResourceRequirements, SleepAction, TCPSocketAction,
+    Container, ContainerPort, EnvVar, EnvVarSource, LifecycleHandler, Probe, ResourceRequirements,
 };
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
+use super::handler::Handler;
 use super::{Errors, Path, quoted, text};
 use crate::k8s::{Profile, milli};
+
+/// Probes may have a grace of their own from here on (ProbeTerminationGracePeriod beta on).
+const PROBE_GRACE_MINOR: u8 = 25;
 
 /// What a container is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +28,8 @@ pub(super) struct Checker<'a> {
     pub(super) profile: Profile,
     pub(super) volumes: &'a BTreeSet<&'a str>,
     pub(super) host_network: bool,
+    /// The pod's terminationGracePeriodSeconds.
+    pub(super) grace_seconds: i64,
     pub(super) errors: &'a mut Errors,
 }
 
@@ -239,6 +243,14 @@ impl Checker<'_> {
             if let Some(threshold) = probe.success_threshold.filter(|&t| once && t != 1) {
                 self.errors.invalid(&at.field("successThreshold"), threshold, "must be 1");
             }
+            // `validateReadinessProbe`; older API servers drop the field before they look at it.
+            let grace = probe.termination_grace_period_seconds;
+            if let Some(seconds) = grace.filter(|_| field == "readinessProbe")
+                && self.profile.at_least(PROBE_GRACE_MINOR)
+            {
+                let why = "must not be set for readinessProbes";
+                self.errors.invalid(&at.field("terminationGracePeriodSeconds"), seconds, why);
+            }
         }
     }
 
@@ -288,68 +300,6 @@ impl Checker<'_> {
             self.handler(&handler, &path.field(field), &container.name);
         }
     }
-
-    /// `validateHandler`: exactly one action.
-    fn handler(&mut self, handler: &Handler<'_>, path: &Path<'_>, _container: &str) {
-        let mut n_actions = 0;
-        let mut another = |errors: &mut Errors, field: &str| {
-            if n_actions > 0 {
-                errors.forbidden(&path.field(field), "may not specify more than 1 handler type");
-            }
-            n_actions += 1;
-        };
-        if let Some(exec) = handler.exec {
-            another(self.errors, "exec");
-            if exec.command.as_ref().is_none_or(Vec::is_empty) {
-                self.errors.required(&path.field("exec.command"), "");
-            }
-        }
-        if let Some(get) = handler.http_get {
-            another(self.errors, "httpGet");
-            self.target_port(&get.port, &path.field("httpGet.port"));
-            let schemes = ["HTTP", "HTTPS"];
-            self.errors.one_of(&path.field("httpGet.scheme"), get.scheme.as_deref(), &schemes);
-        }
-        if let Some(tcp) = handler.tcp_socket {
-            another(self.errors, "tcpSocket");
-            self.target_port(&tcp.port, &path.field("tcpSocket.port"));
-        }
-        if let Some(grpc) = handler.grpc {
-            another(self.errors, "grpc");
-            self.errors.port(&path.field("grpc.port"), grpc.port);
-        }
-        if handler.sleep.is_some() {
-            another(self.errors, "sleep");
-            if !self.profile.at_least(30) {
-                let why = "may not be set before Kubernetes 1.30";
-                self.errors.forbidden(&path.field("sleep"), why);
-            }
-        }
-        if let Some(SleepAction { seconds }) = handler.sleep
-            && *seconds < i64::from(!self.profile.at_least(33))
-        {
-            let why = "must be greater than 0 and less than terminationGracePeriodSeconds";
-            self.errors.invalid(&path.field("sleep"), seconds, why);
-        }
-        if n_actions == 0 {
-            self.errors.required(path, "must specify a handler type");
-        }
-    }
-
-    fn target_port(&mut self, port: &IntOrString, path: &Path<'_>) {
-        match port {
-            IntOrString::Int(number) => self.errors.port(path, *number),
-            IntOrString::String(name) => self.errors.refused(path, name, text::port_name(name)),
-        }
-    }
-}
-
-struct Handler<'a> {
-    exec: Option<&'a ExecAction>,
-    http_get: Option<&'a HTTPGetAction>,
-    tcp_socket: Option<&'a TCPSocketAction>,
-    grpc: Option<&'a GRPCAction>,
-    sleep: Option<&'a SleepAction>,
 }
 
 /// Resource names without a domain that containers may ask for

@@ -5,6 +5,7 @@
 mod autoscaling;
 mod container;
 mod errors;
+mod handler;
 mod ingress;
 mod manifest;
 mod meta;

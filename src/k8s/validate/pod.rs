@@ -129,7 +129,8 @@ fn containers(
     }
     let mut seen: BTreeSet<&str> = BTreeSet::new();
     let host_network = spec.host_network == Some(true);
-    let mut check = container::Checker { profile, volumes, host_network, errors };
+    let grace_seconds = spec.termination_grace_period_seconds.unwrap_or(30);
+    let mut check = container::Checker { profile, volumes, host_network, grace_seconds, errors };
     for (idx, each) in spec.containers.iter().enumerate() {
         let at = list.index(idx);
         check.container(each, &at, Role::Main);

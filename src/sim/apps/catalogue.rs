@@ -8,9 +8,7 @@ use super::wordpress::WordPress;
 /// The model of `image`, from the configured ones or the built-in ones; `None` when there is none.
 pub fn catalogue(image: &str, configured: &[GenericApp]) -> Option<Box<dyn App>> {
     let (name, tag) = name_and_tag(image);
-    let own =
-        configured.iter().find(|app| canonical(name_and_tag(&app.image).0) == canonical(name));
-    if let Some(app) = own {
+    if let Some(app) = configured_for(image, configured) {
         return Some(Box::new(Server::configured(app)));
     }
     match name.rsplit('/').next().unwrap_or(name) {
@@ -25,6 +23,12 @@ pub fn catalogue(image: &str, configured: &[GenericApp]) -> Option<Box<dyn App>>
         "pause" => Some(Box::new(Idle::pause())),
         _ => None,
     }
+}
+
+/// The configured model of `image`.
+pub fn configured_for<'c>(image: &str, configured: &'c [GenericApp]) -> Option<&'c GenericApp> {
+    let name = |image| canonical(name_and_tag(image).0);
+    configured.iter().find(|app| name(&app.image) == name(image))
 }
 
 /// Repository and tag; a digest counts as no tag.

@@ -8,14 +8,20 @@ use http::header::{CONTENT_TYPE, HeaderName};
 use http::{HeaderValue, Response, StatusCode};
 
 use super::access_log::AccessLog;
-use super::model::{App, AppCx, GenericApp, Launch, Shutdown, Work};
+use super::model::{App, AppCx, Files, GenericApp, Launch, Shutdown, Work};
 use super::script::{self, Command};
 use crate::base::millis;
+use crate::sim::machines::ContainerStart;
 
 /// Requests a server handles at once: an event loop takes what comes.
 const N_WORKERS: usize = 1_024;
 /// Memory a request holds, in bytes.
 const REQUEST_MEMORY: u64 = 64 << 10;
+/// The document root of the official nginx image, and the pages in it.
+const ROOT: &str = "/usr/share/nginx/html";
+const PAGES: [&str; 2] = ["/index.html", "/50x.html"];
+/// Where its configuration lies.
+const CONFIG: &str = "/etc/nginx";
 /// Exit code of a process that SIGTERM ended: 128 + 15.
 const TERMINATED: i32 = 143;
 
@@ -31,6 +37,8 @@ pub(super) struct Server {
     keep_alive: HeaderValue,
     /// What it asks of `listen(2)`, if that is known.
     listen_backlog: Option<usize>,
+    /// Whether it serves the files below [`ROOT`].
+    is_nginx: bool,
     own: Vec<&'static str>,
     /// Whether the image's program runs, not a command in its place.
     is_serving: bool,
@@ -51,6 +59,7 @@ impl Server {
             drains: app.drains,
             keep_alive: HeaderValue::from_static("timeout=75"),
             listen_backlog: None,
+            is_nginx: false,
             own: Vec::new(),
             is_serving: true,
             heeds: true,
@@ -69,6 +78,7 @@ impl Server {
             drains: true,
             keep_alive: HeaderValue::from_static("timeout=65"),
             listen_backlog: Some(511),
+            is_nginx: true,
             own: vec!["nginx", "docker-entrypoint.sh", "nginx-debug"],
             is_serving: true,
             heeds: true,
@@ -76,11 +86,36 @@ impl Server {
         }
     }
 
-    fn status(&self, path: &str) -> StatusCode {
+    fn status_of(&self, path: &str, start: &ContainerStart, files: &dyn Files) -> StatusCode {
+        if self.is_nginx {
+            return page(path, start, files);
+        }
         let matching = self.statuses.iter().filter(|(prefix, _)| path.starts_with(*prefix));
         let longest = matching.max_by_key(|(prefix, _)| prefix.len());
         longest.and_then(|(_, status)| StatusCode::from_u16(*status).ok()).unwrap_or(StatusCode::OK)
     }
+}
+
+/// The status of a page of the default site (`default.conf` of docker-nginx: root and index).
+fn page(path: &str, start: &ContainerStart, files: &dyn Files) -> StatusCode {
+    let is_folder = path.ends_with('/');
+    let page = if is_folder { format!("{path}index.html") } else { path.to_owned() };
+    let file = format!("{ROOT}{page}");
+    let is_mounted = start.mounts.iter().any(|mount| is_below(&file, &mount.path));
+    let exists =
+        if is_mounted { files.read(&file).is_some() } else { PAGES.contains(&page.as_str()) };
+    match exists {
+        true => StatusCode::OK,
+        // A folder without an index is not listed; only the root is known to be one.
+        false if path == "/" => StatusCode::FORBIDDEN,
+        false => StatusCode::NOT_FOUND,
+    }
+}
+
+/// Whether `path` is `folder` or lies in it.
+fn is_below(path: &str, folder: &str) -> bool {
+    let rest = path.strip_prefix(folder.trim_end_matches('/'));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 impl App for Server {
@@ -89,12 +124,16 @@ impl App for Server {
             // A configured model stands for whatever command the stack runs.
             Command::Main { after: Duration::ZERO, log: Vec::new() }
         } else {
-            script::command(cx.start, &self.own)
+            script::command(cx, &self.own)
         };
         let Command::Main { after, log } = command else {
             (self.is_serving, self.heeds) = (false, false);
             return script::launch(command);
         };
+        if self.is_nginx {
+            let configured = cx.start.mounts.iter().filter(|mount| is_below(&mount.path, CONFIG));
+            cx.notes.extend(configured.map(|mount| format!("nginx with {} mounted", mount.path)));
+        }
         // Start-up varies by a tenth around the figure.
         let low = self.start.mul_f64(0.9);
         let drawn = cx.rng.between("generic-start", low, self.start.mul_f64(1.1));
@@ -110,7 +149,7 @@ impl App for Server {
     }
 
     fn http(&mut self, _port: u16, request: &http::Request<Bytes>, cx: &mut AppCx<'_>) -> Work {
-        let status = self.status(request.uri().path());
+        let status = self.status_of(request.uri().path(), cx.start, cx.files);
         let mut response = Response::new(Bytes::from(format!("{}\n", cx.start.pod)));
         *response.status_mut() = status;
         let headers = response.headers_mut();
@@ -135,6 +174,10 @@ impl App for Server {
             exit_code: if self.drains { 0 } else { TERMINATED },
             ignores: !self.heeds,
         }
+    }
+
+    fn status(&self, path: &str, start: &ContainerStart, files: &dyn Files) -> Option<u16> {
+        self.is_serving.then(|| self.status_of(path, start, files).as_u16())
     }
 
     fn has_binary(&self, name: &str) -> bool {
@@ -170,7 +213,7 @@ impl App for Idle {
         let command = if bare {
             Command::Ends { after: millis(5), code: 0, log: Vec::new() }
         } else {
-            script::command(cx.start, &[])
+            script::command(cx, &[])
         };
         script::launch(command)
     }
@@ -215,6 +258,7 @@ mod tests {
     use super::super::testing::Bench;
     use super::*;
     use crate::base::secs;
+    use crate::sim::machines::Mount;
 
     #[test]
     fn a_configured_server_answers_by_path_prefix() {
@@ -236,6 +280,30 @@ mod tests {
         assert_eq!(bench.get(&mut server, "/bad/x").status(), 500);
         assert_eq!(bench.get(&mut server, "/bad/ok").status(), 204);
         assert_eq!(server.shutdown().exit_code, TERMINATED);
+    }
+
+    #[test]
+    fn nginx_has_its_welcome_page_and_what_is_mounted() {
+        let mut bench = Bench::new("nginx");
+        let mut server = Server::nginx();
+        bench.launch(&mut server);
+        for (path, status) in [("/", 200), ("/index.html", 200), ("/healthz", 404)] {
+            assert_eq!(bench.get(&mut server, path).status(), status, "{path}");
+        }
+        assert_eq!(bench.notes, [] as [&str; 0]);
+        let mount = |path: &str| Mount {
+            path: path.into(),
+            volume: "v".into(),
+            sub_path: String::new(),
+            read_only: true,
+        };
+        bench.start.mounts = vec![mount(ROOT)];
+        assert_eq!(bench.get(&mut server, "/").status(), 403);
+        bench.disk.0.insert(format!("{ROOT}/healthz"), Bytes::new());
+        assert_eq!(bench.get(&mut server, "/healthz").status(), 200);
+        bench.start.mounts = vec![mount("/etc/nginx/conf.d")];
+        bench.launch(&mut Server::nginx());
+        assert_eq!(bench.notes, ["nginx with /etc/nginx/conf.d mounted"]);
     }
 
     #[test]

@@ -15,5 +15,5 @@ pub(in crate::sim) mod testing;
 mod wire;
 mod wordpress;
 
-pub use catalogue::catalogue;
+pub use catalogue::{catalogue, configured_for};
 pub use model::{App, AppCx, DialError, Dialer, Files, GenericApp, Launch, Peers, Shutdown, Work};

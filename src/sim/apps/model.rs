@@ -115,6 +115,8 @@ pub struct AppCx<'a> {
     pub files: &'a mut dyn Files,
     /// Calls another program of the cluster: `request` to `host:port`.
     pub peers: &'a mut dyn Peers,
+    /// What the container asks for and the model does not do; any of it makes a verdict `unknown`.
+    pub notes: &'a mut Vec<String>,
 }
 
 /// Files as a program sees them: a path below a mount belongs to that volume, any other to the container.
@@ -159,6 +161,11 @@ pub trait App: std::fmt::Debug + Send {
 
     /// The stop signal arrives.
     fn shutdown(&mut self) -> Shutdown;
+
+    /// The status it answers `path` with, where that depends on nothing but its files.
+    fn status(&self, _path: &str, _start: &ContainerStart, _files: &dyn Files) -> Option<u16> {
+        None
+    }
 
     /// Programs beside the main one that hooks can call, as in `sleep` or `bash`.
     fn has_binary(&self, name: &str) -> bool;

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::model::Launch;
+use bytes::Bytes;
+
+use super::model::{AppCx, Launch};
 use crate::base::{millis, secs};
-use crate::sim::machines::ContainerStart;
 
 /// What a command does as main process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,8 +23,43 @@ const PROCESS: Duration = millis(5);
 /// Exit code of a shell for a program that does not exist.
 const NOT_FOUND: i32 = 127;
 
-/// What `start` runs; `own` are the names of the image's own programs.
-pub(super) fn command(start: &ContainerStart, own: &[&str]) -> Command {
+/// Programs of the images that are not followed: taken to succeed, and noted.
+const NOTED: &[&str] = &[
+    "awk",
+    "cp",
+    "curl",
+    "dd",
+    "envsubst",
+    "find",
+    "grep",
+    "id",
+    "ln",
+    "mv",
+    "mysql",
+    "mysqladmin",
+    "nc",
+    "nslookup",
+    "php",
+    "printf",
+    "sed",
+    "tar",
+    "tee",
+    "trap",
+    "unzip",
+    "wait",
+    "wget",
+    "wp",
+];
+/// Words that begin, join or end what is more than one command.
+const KEYWORDS: &[&str] = &[
+    "if", "then", "else", "elif", "fi", "until", "while", "for", "do", "done", "case", "esac", "{",
+    "}", "(", ")", "[", "[[", "!",
+];
+
+/// What the container runs; `own` are the names of the image's own programs. What is not understood
+/// is noted and skipped.
+pub(super) fn command(cx: &mut AppCx<'_>, own: &[&str]) -> Command {
+    let start = cx.start;
     let mut words: Vec<&str> =
         start.command.iter().chain(&start.args).map(String::as_str).collect();
     if start.command.is_empty() && words.first().is_none_or(|first| first.starts_with('-')) {
@@ -34,7 +70,7 @@ pub(super) fn command(start: &ContainerStart, own: &[&str]) -> Command {
     if matches!(shell, Some("sh" | "bash" | "ash"))
         && words.get(1).is_some_and(|w| w.starts_with('-'))
     {
-        return script(words.get(2).copied().unwrap_or(""), own);
+        return script(words.get(2).copied().unwrap_or(""), own, cx);
     }
     if matches!(shell, Some("sh" | "bash" | "ash")) {
         // A shell without a terminal reads the end of its input.
@@ -43,7 +79,7 @@ pub(super) fn command(start: &ContainerStart, own: &[&str]) -> Command {
     if words.first().is_some_and(|first| base_name(first) == "tini") {
         words.retain(|word| !matches!(base_name(word), "tini" | "--"));
     }
-    one(&words, own, Duration::ZERO, Vec::new())
+    one(&words, own, Duration::ZERO, Vec::new(), cx)
 }
 
 /// The launch of a command that is not the image's own program.
@@ -55,7 +91,7 @@ pub(super) fn launch(command: Command) -> Launch {
     }
 }
 
-fn script(text: &str, own: &[&str]) -> Command {
+fn script(text: &str, own: &[&str], cx: &mut AppCx<'_>) -> Command {
     let mut after = Duration::ZERO;
     let mut log = Vec::new();
     if text.contains("while true") || text.contains("while :") || text.contains("tail -f") {
@@ -64,14 +100,18 @@ fn script(text: &str, own: &[&str]) -> Command {
     let mut code = 0;
     for step in text.split([';', '\n']).flat_map(|part| part.split("&&")) {
         let words: Vec<&str> = step.split_whitespace().filter(|word| *word != "exec").collect();
-        if words.is_empty() {
+        if words.is_empty() || words[0].starts_with('#') {
+            continue;
+        }
+        if !is_plain(step, &words) {
+            note(text, cx);
             continue;
         }
         if words[0] == "exit" {
             let code = words.get(1).and_then(|text| text.parse().ok()).unwrap_or(code);
             return Command::Ends { after, code, log };
         }
-        match one(&words, own, after, log) {
+        match one(&words, own, after, log, cx) {
             Command::Ends { after: end, code: ended, log: lines } => {
                 (after, code, log) = (end, ended, lines);
                 if ended != 0 && text.contains("&&") {
@@ -84,7 +124,54 @@ fn script(text: &str, own: &[&str]) -> Command {
     Command::Ends { after: after.max(PROCESS), code, log }
 }
 
-fn one(words: &[&str], own: &[&str], after: Duration, mut log: Vec<String>) -> Command {
+/// Whether a step is one command, with nothing of a shell but quotes and output that goes nowhere.
+fn is_plain(step: &str, words: &[&str]) -> bool {
+    let mut rest = step.to_owned();
+    for nowhere in ["2>&1", ">&2", ">/dev/null", "> /dev/null"] {
+        rest = rest.replace(nowhere, "");
+    }
+    let computed = matches!(words[0], "sleep" | "exit") && rest.contains('$');
+    !KEYWORDS.contains(&words[0])
+        && !rest.contains(['|', '<', '>', '&', '`'])
+        && !rest.contains("$(")
+        && !words[0].starts_with('$')
+        && !computed
+}
+
+fn note(text: &str, cx: &mut AppCx<'_>) {
+    let what = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if !cx.notes.contains(&what) {
+        cx.notes.push(what);
+    }
+}
+
+/// `touch` and `rm`, done as the process starts: later ones would have to wait for their time.
+fn change_files(words: &[&str], after: Duration, cx: &mut AppCx<'_>) {
+    let paths = || words[1..].iter().filter(|word| !word.starts_with('-'));
+    if after > PROCESS * 20 || paths().any(|path| path.contains(['*', '?', '$', '"', '\''])) {
+        return note(&words.join(" "), cx);
+    }
+    for path in paths() {
+        if words[0] == "touch" {
+            if cx.files.read(path).is_none() {
+                cx.files.write(path, Bytes::new());
+            }
+            continue;
+        }
+        for inner in cx.files.list(&format!("{}/", path.trim_end_matches('/'))) {
+            cx.files.remove(&inner);
+        }
+        cx.files.remove(path);
+    }
+}
+
+fn one(
+    words: &[&str],
+    own: &[&str],
+    after: Duration,
+    mut log: Vec<String>,
+    cx: &mut AppCx<'_>,
+) -> Command {
     let Some(program) = words.first().map(|first| base_name(first)) else {
         return Command::Ends { after: after + PROCESS, code: 0, log };
     };
@@ -98,8 +185,17 @@ fn one(words: &[&str], own: &[&str], after: Duration, mut log: Vec<String>) -> C
                 None => ends(after + PROCESS, 1, log),
             },
         },
-        "true" | "chown" | "chmod" | "mkdir" | "touch" | "cp" | "rm" | "test" | "date" | "ls"
-        | "cat" | "env" | "set" | "cd" | "export" => ends(after + PROCESS, 0, log),
+        "touch" | "rm" => {
+            change_files(words, after, cx);
+            ends(after + PROCESS, 0, log)
+        }
+        "true" | ":" | "chown" | "chmod" | "mkdir" | "test" | "date" | "ls" | "cat" | "env"
+        | "set" | "cd" | "export" | "umask" => ends(after + PROCESS, 0, log),
+        _ if program.contains('=') => ends(after, 0, log),
+        _ if NOTED.contains(&program) => {
+            note(&words.join(" "), cx);
+            ends(after + PROCESS, 0, log)
+        }
         "false" => ends(after + PROCESS, 1, log),
         "echo" => {
             log.push(words[1..].join(" ").trim_matches(['"', '\'']).to_owned());
@@ -135,7 +231,7 @@ fn base_name(path: &str) -> &str {
 mod tests {
     use rstest::rstest;
 
-    use super::super::testing::start;
+    use super::super::testing::{Bench, Nobody};
     use super::*;
 
     #[rstest]
@@ -148,23 +244,48 @@ mod tests {
         #[case] words: &[&str],
         #[case] expected: Option<(u64, i32)>,
     ) {
-        let mut start = start("busybox");
-        start.command = words.iter().map(|word| (*word).to_owned()).collect();
-        let got = match command(&start, &["httpd"]) {
+        let mut bench = Bench::new("busybox");
+        bench.start.command = words.iter().map(|word| (*word).to_owned()).collect();
+        let got = match bench.with(&mut Nobody, |cx| command(cx, &["httpd"])) {
             Command::Ends { after, code, .. } => {
                 Some((u64::try_from(after.as_millis()).unwrap_or(0), code))
             }
             Command::Runs { .. } | Command::Main { .. } => None,
         };
         assert_eq!(got, expected);
+        assert_eq!(bench.notes, [] as [&str; 0]);
     }
 
     #[test]
     fn a_script_can_delay_the_images_own_program() {
-        let mut start = start("nginx");
-        start.command =
+        let mut bench = Bench::new("nginx");
+        bench.start.command =
             ["sh", "-c", "sleep 7 && exec nginx -g 'daemon off'"].map(str::to_owned).into();
         let main = Command::Main { after: secs(7), log: Vec::new() };
-        assert_eq!(command(&start, &["nginx"]), main);
+        assert_eq!(bench.with(&mut Nobody, |cx| command(cx, &["nginx"])), main);
+    }
+
+    #[rstest]
+    #[case("until nc -z db 3306; do sleep 2; done; exec nginx")]
+    #[case("for i in 1 2 3; do echo $i; done; nginx")]
+    #[case("echo hello > /usr/share/nginx/html/index.html && nginx")]
+    #[case("sleep 30; touch /ready; nginx")]
+    fn what_is_not_understood_is_noted_and_skipped(#[case] script: &str) {
+        let mut bench = Bench::new("nginx");
+        bench.start.command = ["sh", "-c", script].map(str::to_owned).into();
+        let command = bench.with(&mut Nobody, |cx| command(cx, &["nginx"]));
+        assert!(matches!(command, Command::Main { .. }), "{command:?}");
+        assert_eq!(bench.notes.len(), 1, "{:?}", bench.notes);
+    }
+
+    #[test]
+    fn files_that_a_script_makes_or_removes_are_seen() {
+        let mut bench = Bench::new("busybox");
+        bench.disk.0.insert("/data/lost+found/x".into(), Bytes::new());
+        let script = "touch /work/ready; rm -rf /data/lost+found";
+        bench.start.command = ["sh", "-c", script].map(str::to_owned).into();
+        bench.with(&mut Nobody, |cx| command(cx, &[]));
+        assert_eq!(bench.disk.0.keys().collect::<Vec<_>>(), ["/work/ready"]);
+        assert_eq!(bench.notes, [] as [&str; 0]);
     }
 }

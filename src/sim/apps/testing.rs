@@ -54,7 +54,7 @@ impl Files for Disk {
 }
 
 /// No peer at all.
-struct Nobody;
+pub(super) struct Nobody;
 
 impl Peers for Nobody {
     fn query(&mut self, _: &str, _: u16, _: &[u8]) -> Result<(Bytes, Duration), DialError> {
@@ -68,12 +68,14 @@ pub(super) struct Bench {
     pub disk: Disk,
     pub rng: Streams,
     pub now: SimTime,
+    pub notes: Vec<String>,
 }
 
 impl Bench {
     pub(super) fn new(image: &str) -> Self {
         let now = SimTime::ZERO + secs(100);
-        Bench { start: start(image), disk: Disk::default(), rng: Streams::new(1), now }
+        let (start, disk, rng) = (start(image), Disk::default(), Streams::new(1));
+        Bench { start, disk, rng, now, notes: Vec::new() }
     }
 
     pub(super) fn env(mut self, pairs: &[(&str, &str)]) -> Self {
@@ -87,8 +89,8 @@ impl Bench {
         peers: &mut dyn Peers,
         run: impl FnOnce(&mut AppCx<'_>) -> T,
     ) -> T {
-        let (start, files) = (&self.start, &mut self.disk);
-        run(&mut AppCx { now: self.now, rng: &mut self.rng, start, files, peers })
+        let (start, files, notes) = (&self.start, &mut self.disk, &mut self.notes);
+        run(&mut AppCx { now: self.now, rng: &mut self.rng, start, files, peers, notes })
     }
 
     pub(super) fn launch(&mut self, app: &mut dyn App) -> Launch {

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use k8s_openapi::api::core::v1::{Container, LifecycleHandler};
+use http::header::{ACCEPT, HOST, HeaderName, HeaderValue, USER_AGENT};
+use k8s_openapi::api::core::v1::{Container, HTTPGetAction, HTTPHeader, LifecycleHandler};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::PodEvent;
@@ -14,6 +15,9 @@ use crate::sim::machines::{ConnectError, LocalCall, Machines};
 
 /// `sleep` hooks are on by default from here (PodLifecycleSleepAction beta).
 const SLEEP_MINOR: u8 = 30;
+/// httpGet hooks send the headers they name from here on (ConsistentHTTPGetHandlers; by memory of
+/// the changelog).
+const HEADERS_MINOR: u8 = 26;
 
 /// Begins a hook of the container's present run; its end comes as `PodEvent::Hook`.
 pub(super) fn begin(
@@ -39,6 +43,8 @@ pub(super) fn begin(
         let seconds = u64::try_from(sleep.seconds).unwrap_or(0);
         end(desk, Duration::from_secs(if known { seconds } else { 0 }), known);
     } else if let Some(get) = &handler.http_get {
+        // HTTPS changes nothing: old kubelets ignore it, newer ones fall back to HTTP where the server
+        // speaks no TLS (`runHTTPHandler`, `isHTTPResponseError`).
         let spec = worker.spec_of(&worker.pod, idx);
         let port = spec.and_then(|spec| port_number(spec, &get.port));
         let ip = match get.host.as_deref() {
@@ -49,7 +55,11 @@ pub(super) fn begin(
             Some((port, Ok(id))) => {
                 let token = desk.expect_answer(key, PodEvent::Hook(idx, run, true));
                 let call = LocalCall { node: desk.agent.name.clone(), token };
-                let request = get_request(get.path.as_deref(), &ip, port, "kube-lifecycle/");
+                let mut get = get.clone();
+                if !desk.agent.profile.at_least(HEADERS_MINOR) {
+                    get.http_headers = None;
+                }
+                let request = get_request(&get, &ip, port, "kube-lifecycle/");
                 let request = Machines::addressed(request, port);
                 desk.machines.submit_local(id, call, request, desk.cx);
             }
@@ -110,19 +120,33 @@ pub(super) fn port_number(spec: &Container, port: &IntOrString) -> Option<u16> {
     }
 }
 
-/// A GET as the kubelet sends it.
+/// A GET as the kubelet sends it: what it names itself goes before the defaults
+/// (`pkg/probe/http/request.go`).
 pub(super) fn get_request(
-    path: Option<&str>,
+    get: &HTTPGetAction,
     host: &str,
     port: u16,
     agent: &str,
 ) -> http::Request<Bytes> {
-    let path = path.filter(|path| path.starts_with('/')).unwrap_or("/");
+    let path = get.path.as_deref().filter(|path| path.starts_with('/')).unwrap_or("/");
     let built = http::Request::builder()
         .uri(path)
-        .header("Host", format!("{host}:{port}"))
-        .header("User-Agent", agent)
-        .header("Accept", "*/*")
+        .header(HOST, format!("{host}:{port}"))
+        .header(USER_AGENT, agent)
+        .header(ACCEPT, "*/*")
         .body(Bytes::new());
-    built.unwrap_or_default()
+    let mut request = built.unwrap_or_default();
+    for HTTPHeader { name, value } in get.http_headers.iter().flatten() {
+        let (Ok(name), Ok(value)) =
+            (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value))
+        else {
+            continue;
+        };
+        if [HOST, USER_AGENT, ACCEPT].contains(&name) {
+            request.headers_mut().insert(name, value);
+        } else {
+            request.headers_mut().append(name, value);
+        }
+    }
+    request
 }

@@ -280,6 +280,15 @@ impl Worker {
             None => desk.machines.connect(&request.ip, request.port),
         };
         match reached {
+            Ok(id) if get.scheme.as_deref() == Some("HTTPS") => {
+                // No built-in program answers a TLS handshake; whether a configured one does is not
+                // said.
+                if let Some(image) = desk.machines.configured_image(id) {
+                    let what = format!("an HTTPS probe of {image}");
+                    desk.machines.note_unmodelled(what);
+                }
+                self.on_probe_end(probe, false, desk);
+            }
             Ok(id) => {
                 let token = desk.expect_answer(key, PodEvent::ProbeEnd(probe, true));
                 let call = LocalCall { node: desk.agent.name.clone(), token };
@@ -310,7 +319,7 @@ impl Worker {
             return Some(Arc::clone(known));
         }
         let agent = format!("kube-probe/{}", desk.agent.profile);
-        let http = get_request(get.path.as_deref(), ip, port, &agent);
+        let http = get_request(get, ip, port, &agent);
         let http = Machines::addressed(http, port);
         let request = Request { own: host.is_none(), ip: ip.to_owned(), port, http };
         Some(Arc::clone(prober.request.insert(Arc::new(request))))

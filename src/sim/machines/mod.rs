@@ -48,6 +48,5 @@ pub struct Machines {
     volumes: files::VolumeTrees,
     /// Randomness of programs that are called by other programs.
     peer_rng: Option<Streams>,
-    unmodelled_images: BTreeSet<String>,
     unmodelled_commands: BTreeSet<String>,
 }

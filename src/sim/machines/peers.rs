@@ -47,6 +47,7 @@ impl Peers for Callees<'_> {
         let mut layer = std::mem::take(&mut container.layer);
         let start = Arc::clone(&container.start);
         let mut files = View { mounts: &start.mounts, layer: &mut layer, volumes: self.volumes };
+        let mut notes = Vec::new();
         let (cpu, answer) = app.query(
             query,
             &mut AppCx {
@@ -55,8 +56,10 @@ impl Peers for Callees<'_> {
                 start: &start,
                 files: &mut files,
                 peers: &mut NoPeers,
+                notes: &mut notes,
             },
         );
+        self.machines.unmodelled_commands.extend(notes);
         let cores = self.machines.nodes.get(&start.node).map_or(1000, |node| node.cpu_milli);
         let container = self.machines.containers.get_mut(&id).ok_or(DialError::Timeout)?;
         container.app = Some(app);

@@ -46,9 +46,6 @@ impl Machines {
             self.containers.remove(&oldest);
         }
         let app = self.model(&start.image);
-        if app.is_none() {
-            self.unmodelled_images.insert(start.image.clone());
-        }
         self.containers.insert(id, Container::new(start, app, cx.now));
         cx.queue.at(cx.now, MachinesEvent::Launch(id));
         Ok(id)

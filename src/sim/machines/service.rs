@@ -260,6 +260,7 @@ impl Machines {
             caller: &start,
             now: cx.now,
         };
+        let mut notes = Vec::new();
         let answer = f(
             app.as_mut(),
             &mut AppCx {
@@ -268,8 +269,10 @@ impl Machines {
                 start: &start,
                 files: &mut files,
                 peers: &mut peers,
+                notes: &mut notes,
             },
         );
+        self.unmodelled_commands.extend(notes);
         self.volumes = volumes;
         self.peer_rng = Some(peer_rng);
         let container = self.containers.get_mut(&id)?;

@@ -19,11 +19,9 @@ const CANNOT_RUN: i32 = 126;
 /// Longest nesting of shells that is followed.
 const MAX_DEPTH: usize = 4;
 /// Programs that are only known to succeed, and do nothing that is modelled.
-const HARMLESS: &[&str] = &["echo", "true", ":", "exit", "date", "touch", "mkdir", "rm", "ls"];
-/// Programs that ask a server of the same container whether it answers.
+const HARMLESS: &[&str] = &["echo", "true", ":", "exit", "date", "mkdir", "ls"];
+/// Programs that ask a server of the same container whether it answers, besides `curl` and `wget`.
 const CLIENTS: &[&str] = &[
-    "curl",
-    "wget",
     "nc",
     "mysqladmin",
     "mariadb-admin",
@@ -33,6 +31,9 @@ const CLIENTS: &[&str] = &[
     "pg_isready",
     "redis-cli",
 ];
+
+/// Names of the container itself.
+const LOCAL: [&str; 2] = ["localhost", "127.0.0.1"];
 
 /// What a command does, as far as it is understood.
 enum Effect {
@@ -168,26 +169,97 @@ impl Shell<'_> {
                 Effect::StopsMain
             }
             "kill" if args.last() == Some(&"1") => Effect::StopsMain,
-            _ if CLIENTS.contains(&name) => self.client(args).map_or(Effect::Unknown, ends),
+            "touch" | "rm" => ends(self.change_files(name, args)),
+            "curl" | "wget" => self.http_client(name, args).map_or(Effect::Unknown, ends),
+            _ if CLIENTS.contains(&name) => self.client(name, args).map_or(Effect::Unknown, ends),
             _ if HARMLESS.contains(&name) => ends(0),
             _ => Effect::Unknown,
         }
     }
 
     /// A client of a server in the same container: whether something listens where it asks.
-    fn client(&self, args: &[&str]) -> Option<i32> {
-        let url = args.iter().find(|arg| arg.contains("://") || arg.contains("localhost:"));
-        let Some(url) = url else {
-            return Some(i32::from(self.container.listening.is_empty()));
+    fn client(&self, name: &str, args: &[&str]) -> Option<i32> {
+        let listening = &self.container.listening;
+        if name == "nc" {
+            let mut words = args.iter().rev().take_while(|arg| !arg.starts_with('-'));
+            let port: u16 = words.next()?.parse().ok()?;
+            let host = words.next().copied().filter(|host| LOCAL.contains(host));
+            return host.map(|_| i32::from(!listening.contains(&port)));
+        }
+        let after = |name: &str| {
+            let at = args.iter().position(|arg| *arg == name)?;
+            args.get(at + 1).copied()
         };
-        let host = url.split_once("://").map_or(*url, |(_, rest)| rest);
-        let host = host.split('/').next().unwrap_or(host);
-        let (name, port) = host.split_once(':').unwrap_or((host, "80"));
-        if !matches!(name, "localhost" | "127.0.0.1") {
+        let joined = args.iter().find_map(|arg| arg.strip_prefix("--host="));
+        let host = joined.or_else(|| after("-h")).or_else(|| after("--host"));
+        if host.is_some_and(|host| !LOCAL.contains(&host)) {
             return None;
         }
+        Some(i32::from(listening.is_empty()))
+    }
+
+    /// `curl` or `wget` of a URL in the same container; `None` where its exit code depends on more
+    /// than the status, or that is not known.
+    fn http_client(&mut self, name: &str, args: &[&str]) -> Option<i32> {
+        let begins = |arg: &str| LOCAL.iter().any(|local| arg.starts_with(local));
+        let url = args.iter().find(|arg| arg.contains("://") || begins(arg))?;
+        let rest = match url.split_once("://") {
+            Some(("http", rest)) => rest,
+            Some(_) => return None,
+            None => url,
+        };
+        let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let (host, port) = host.split_once(':').unwrap_or((host, "80"));
         let port: u16 = port.parse().ok()?;
-        Some(i32::from(!self.container.listening.contains(&port)))
+        if !LOCAL.contains(&host) {
+            return None;
+        }
+        let is_curl = name == "curl";
+        if !self.container.listening.contains(&port) {
+            return Some(if is_curl { 7 } else { 1 });
+        }
+        let has = |long: &str, short: char| {
+            let is_short = |arg: &str| !arg.starts_with("--") && arg.contains(short);
+            args.iter().any(|arg| arg.starts_with('-') && (*arg == long || is_short(arg)))
+        };
+        if is_curl && !has("--fail", 'f') {
+            return Some(0);
+        }
+        let path = path.split('?').next().filter(|path| !path.is_empty()).unwrap_or("/");
+        let app = self.container.app.take()?;
+        let start = std::sync::Arc::clone(&self.container.start);
+        let status = app.status(path, &start, &self.view());
+        self.container.app = Some(app);
+        let follows = !is_curl || has("--location", 'L');
+        match status? {
+            300..=399 if follows => None,
+            400.. => Some(if is_curl { 22 } else { 1 }),
+            _ => Some(0),
+        }
+    }
+
+    /// `touch` and `rm`: the exit code.
+    fn change_files(&mut self, name: &str, args: &[&str]) -> i32 {
+        let (flags, paths): (Vec<&str>, Vec<&str>) =
+            args.iter().partition(|arg| arg.starts_with('-'));
+        let forced = flags.iter().any(|flag| flag.contains('f'));
+        let mut code = 0;
+        for path in paths {
+            let exists = self.exists(path);
+            if name == "touch" {
+                let made = exists || self.view().write(path, bytes::Bytes::new());
+                code = if made { code } else { 1 };
+                continue;
+            }
+            let inner = self.view().list(&format!("{}/", path.trim_end_matches('/')));
+            if !exists && inner.is_empty() && !forced {
+                code = 1;
+            }
+            for path in inner.iter().map(String::as_str).chain([path]) {
+                self.view().remove(path);
+            }
+        }
+        code
     }
 
     fn has_binary(&self, program: &str) -> bool {

@@ -11,7 +11,7 @@ use super::files::VolumeTrees;
 use super::nodes::{Node, Sandbox};
 use super::types::{ConnectError, ContainerId, PodPeer, ProcessState, Usage};
 use crate::base::{ObjectRef, SimTime};
-use crate::sim::apps::{App, catalogue};
+use crate::sim::apps::{App, catalogue, configured_for};
 use crate::sim::bootstrap::{ClusterSpec, NodeSpec};
 use crate::sim::context::Cx;
 use crate::sim::fact::FactKind;
@@ -29,7 +29,6 @@ impl Machines {
             next_id: 0,
             volumes: VolumeTrees::default(),
             peer_rng: None,
-            unmodelled_images: BTreeSet::new(),
             unmodelled_commands: BTreeSet::new(),
         }
     }
@@ -48,6 +47,12 @@ impl Machines {
             return Some(app);
         }
         catalogue(image, &self.configured)
+    }
+
+    /// The image of a container whose program `seatrial.toml` describes.
+    pub fn configured_image(&self, id: ContainerId) -> Option<String> {
+        let image = &self.containers.get(&id)?.start.image;
+        configured_for(image, &self.configured).map(|_| image.clone())
     }
 
     /// Gives a pod its network namespace and address.
@@ -198,11 +203,6 @@ impl Machines {
             container.takes_requests()
                 && self.nodes.get(&container.start.node).is_some_and(|node| node.up)
         })
-    }
-
-    /// Images that were started without a program model.
-    pub fn unmodelled(&self) -> &BTreeSet<String> {
-        &self.unmodelled_images
     }
 
     /// Commands of hooks and probes that were not understood; they are taken to succeed.

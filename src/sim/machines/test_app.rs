@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::Machines;
+use super::{ContainerStart, Machines};
 use crate::base::millis;
-use crate::sim::apps::{App, AppCx, Launch, Shutdown, Work};
+use crate::sim::apps::{App, AppCx, Files, Launch, Shutdown, Work};
 
 #[derive(Debug, Clone)]
 struct TestApp {
@@ -99,7 +99,11 @@ impl App for TestApp {
         let mut response = http::Response::new(Bytes::new());
         let path = request.uri().path();
         let env = |name: &str| cx.start.env.iter().any(|(key, _)| key == name);
-        if path == "/fails" || (path == "/healthz" && env("UNHEALTHY")) {
+        let has_key = request.headers().get("x-key").is_some_and(|key| key == "1");
+        if path == "/fails"
+            || (path == "/guarded" && !has_key)
+            || (path == "/healthz" && env("UNHEALTHY"))
+        {
             *response.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
         }
         Work {
@@ -109,6 +113,10 @@ impl App for TestApp {
             response: (path != "/hangs").then_some(response),
             log: Some(format!("GET {path}")),
         }
+    }
+
+    fn status(&self, path: &str, _start: &ContainerStart, _files: &dyn Files) -> Option<u16> {
+        (path != "/hangs").then_some(if path == "/fails" { 500 } else { 200 })
     }
 
     fn shutdown(&mut self) -> Shutdown {
@@ -122,6 +130,18 @@ impl App for TestApp {
     }
 
     fn has_binary(&self, name: &str) -> bool {
-        !self.bare && matches!(name, "sh" | "sleep" | "cat" | "test" | "true" | "false")
+        !self.bare
+            && matches!(
+                name,
+                "sh" | "sleep"
+                    | "cat"
+                    | "test"
+                    | "true"
+                    | "false"
+                    | "touch"
+                    | "rm"
+                    | "curl"
+                    | "wget"
+            )
     }
 }

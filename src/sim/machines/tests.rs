@@ -141,6 +141,29 @@ fn commands_run_as_the_image_allows() {
     assert_eq!(exec(&mut world, &["sh", "-c", "for i in 1 2; do sleep 1; done"]), (0, 0));
     let unknown = world.on_machines(|m, _| m.unmodelled_commands().len());
     assert_eq!(unknown, 1);
+    assert_eq!(exec(&mut world, &["touch", "/tmp/ready"]), (0, 0));
+    assert_eq!(exec(&mut world, &["test", "-f", "/tmp/ready"]), (0, 0));
+    assert_eq!(exec(&mut world, &["rm", "/tmp/ready"]), (0, 0));
+    assert_eq!(exec(&mut world, &["rm", "/tmp/ready"]), (0, 1));
+    assert_eq!(exec(&mut world, &["test", "-f", "/tmp/ready"]), (0, 1));
+}
+
+#[test]
+fn clients_see_the_status_of_the_path() {
+    let (mut world, _, id) = started(|_| {});
+    world.run_until(SimTime::ZERO + secs(1));
+    let mut exec = |words: &[&str]| {
+        let command: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
+        let plan = world.on_machines(|m, cx| m.exec(id, &command, cx)).expect("it runs");
+        (plan.exit_code, world.on_machines(|m, _| m.unmodelled_commands().len()))
+    };
+    assert_eq!(exec(&["curl", "-fsS", "http://localhost/x"]), (0, 0));
+    assert_eq!(exec(&["curl", "-sf", "http://localhost/fails"]), (22, 0));
+    assert_eq!(exec(&["curl", "-s", "localhost/fails"]), (0, 0));
+    assert_eq!(exec(&["curl", "-s", "http://localhost:81/"]), (7, 0));
+    assert_eq!(exec(&["wget", "-qO-", "http://127.0.0.1:80/fails"]), (1, 0));
+    assert_eq!(exec(&["wget", "-qO-", "http://127.0.0.1/hangs"]).1, 1);
+    assert_eq!(exec(&["curl", "-f", "http://db/"]).1, 2);
 }
 
 #[test]

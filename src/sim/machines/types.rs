@@ -54,7 +54,7 @@ pub struct Mount {
     /// Mount path in the container.
     pub path: String,
     /// The volume's identity: the same string is the same data
-    /// (`pv/<volume handle>`, `emptyDir/<pod uid>/<name>`, `hostPath/<node>/<path>`).
+    /// (`pv/<volume>`, `emptyDir/<pod uid>/<name>`, `hostPath/<node>/<path>`).
     pub volume: String,
     /// Path below the volume's root.
     pub sub_path: String,

@@ -9,6 +9,8 @@ mod driver;
 mod expand;
 mod provision;
 mod rook;
+#[cfg(test)]
+mod static_tests;
 mod system;
 #[cfg(test)]
 mod tests;
@@ -185,6 +187,12 @@ impl Volumes {
             let why = format!("failed to fetch PV {name} from API server: not found");
             return Err(process_error(namespace, claim_name, &why));
         };
+        if let Some(driver) = unknown_driver(volume) {
+            return Err(format!(
+                "MountVolume.MountDevice failed for volume \"{name}\" : kubernetes.io/csi: \
+                 driver name {driver} not found in the list of registered CSI drivers"
+            ));
+        }
         if attaching_driver(volume).is_some() {
             if !self.attachments.is_usable(name, node, cx.now) {
                 return Err(format!(
@@ -194,7 +202,10 @@ impl Volumes {
             }
             stage_secret(volume, name, cx)?;
         }
-        Ok(format!("pv/{name}"))
+        Ok(match path_on_node(volume) {
+            Some(path) => format!("hostPath/{node}{path}"),
+            None => format!("pv/{name}"),
+        })
     }
 
     /// Keeps `users`, and asks for the volumes where they are used.
@@ -256,6 +267,20 @@ impl Volumes {
             self.attachments.want(&name, &used.node, (&key.0, pod), cx);
         }
     }
+}
+
+/// The CSI driver of a volume that no node has (`pkg/volume/csi/csi_client.go:newCsiDriverClient`).
+fn unknown_driver(volume: &PersistentVolume) -> Option<&str> {
+    let csi = volume.spec.as_ref()?.csi.as_ref()?;
+    attaching_driver(volume).is_none().then_some(csi.driver.as_str())
+}
+
+/// The folder of a volume that is part of whatever node mounts it
+/// (`pkg/volume/hostpath/host_path.go`, `pkg/volume/local/local.go`).
+fn path_on_node(volume: &PersistentVolume) -> Option<&str> {
+    let spec = volume.spec.as_ref()?;
+    let host = spec.host_path.as_ref().map(|source| source.path.as_str());
+    host.or_else(|| spec.local.as_ref().map(|source| source.path.as_str()))
 }
 
 fn process_error(namespace: &str, claim: &str, why: &str) -> String {

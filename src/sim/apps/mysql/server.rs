@@ -179,12 +179,30 @@ fn load_accounts(files: &dyn Files) -> BTreeMap<String, Account> {
         .collect()
 }
 
+/// Options that change nothing a stack is judged by.
+const HARMLESS_OPTIONS: [&str; 3] = ["--character-set-server", "--collation-server", "--loose-"];
+
+/// Options of the server and the entrypoint's `_FILE` variables (docker-library/mysql
+/// `docker-entrypoint.sh:file_env`) are not acted on.
+fn note_unmodelled(cx: &mut AppCx<'_>) {
+    let words = cx.start.command.iter().chain(&cx.start.args);
+    let options = words.filter(|word| word.starts_with('-'));
+    let matter = |word: &&String| !HARMLESS_OPTIONS.iter().any(|known| word.starts_with(known));
+    cx.notes.extend(options.filter(matter).map(|word| format!("{word} of mysqld")));
+    let names = cx.start.env.iter().map(|(name, _)| name).filter(|name| {
+        name.ends_with("_FILE") && (name.starts_with("MYSQL_") || name.starts_with("MARIADB_"))
+    });
+    cx.notes.extend(names.map(|name| format!("the variable {name}")));
+}
+
 impl App for Mysql {
     fn launch(&mut self, cx: &mut AppCx<'_>) -> Launch {
         let own = [self.daemon, "mysqld", "docker-entrypoint.sh"];
-        let Command::Main { after, mut log } = script::command(cx.start, &own) else {
-            return script::launch(script::command(cx.start, &own));
+        let (after, mut log) = match script::command(cx, &own) {
+            Command::Main { after, log } => (after, log),
+            other => return script::launch(other),
         };
+        note_unmodelled(cx);
         log.push(format!(
             "[Note] [Entrypoint]: Entrypoint script for {} Server started.",
             self.name
@@ -332,5 +350,16 @@ mod tests {
         let mut empty = Mysql::official();
         bench.launch(&mut empty);
         assert_eq!(ask(&mut bench, &mut empty, &["u", "p", "blog", "get", &id])[1], "1146");
+    }
+
+    #[test]
+    fn options_and_secret_files_are_noted() {
+        let mut bench = Bench::new("mysql").env(ENV);
+        bench.start.args =
+            vec!["--character-set-server=utf8mb4".into(), "--skip-networking".into()];
+        bench.start.env.push(("MYSQL_PASSWORD_FILE".into(), "/run/secrets/p".into()));
+        bench.launch(&mut Mysql::official());
+        let expected = ["--skip-networking of mysqld", "the variable MYSQL_PASSWORD_FILE"];
+        assert_eq!(bench.notes, expected);
     }
 }

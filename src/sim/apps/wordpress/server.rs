@@ -165,10 +165,15 @@ impl WordPress {
 
 impl App for WordPress {
     fn launch(&mut self, cx: &mut AppCx<'_>) -> Launch {
-        match script::command(cx.start, OWN) {
+        match script::command(cx, OWN) {
             Command::Main { after, log } => {
                 self.is_serving = true;
                 self.database = Config::read(cx.start);
+                // `getenv_docker` of wp-config-docker.php reads them; the model does not.
+                let names = cx.start.env.iter().map(|(name, _)| name);
+                let files =
+                    names.filter(|name| name.starts_with("WORDPRESS_") && name.ends_with("_FILE"));
+                cx.notes.extend(files.map(|name| format!("the variable {name}")));
                 entrypoint::run(after, log, cx)
             }
             other => script::launch(other),

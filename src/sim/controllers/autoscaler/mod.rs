@@ -2,6 +2,7 @@
 
 mod calculator;
 mod limits;
+mod overlap;
 mod proposal;
 #[cfg(test)]
 mod scenario;
@@ -25,6 +26,7 @@ use crate::sim::context::Cx;
 
 use super::{Controller, Key, Work};
 use limits::{Bounds, Memory, Rules};
+use overlap::Selectors;
 use proposal::{Failure, Situation, propose};
 use status::{Numbers, set_condition, set_numbers};
 use target::Scale;
@@ -39,16 +41,23 @@ const INVALID_METRIC_BLOCKS_DOWN_SINCE: u8 = 22;
 /// Windows for both directions at once, and net changes per period (semantics 7.4, "newer").
 const SEPARATE_WINDOWS_SINCE: u8 = 21;
 
+/// Autoscalers that select the same pods do not scale (kubernetes PR 112011; by memory of the
+/// changelog).
+const OVERLAP_REFUSED_SINCE: u8 = 27;
+
 /// The controller.
 #[derive(Debug, Default)]
 pub(super) struct AutoscalerController {
     memories: BTreeMap<Key, Memory>,
+    selectors: Selectors,
 }
 
 /// A pass over one autoscaler: the object with the status to write.
 struct Sync<'a, 'cx> {
     hpa: HorizontalPodAutoscaler,
+    key: &'a Key,
     memory: &'a mut Memory,
+    selectors: &'a mut Selectors,
     cache: &'a Objects,
     cx: &'a mut Cx<'cx>,
     now: SimTime,
@@ -80,6 +89,7 @@ impl Controller for AutoscalerController {
         let key = Key::new(change.object.namespace(), change.object.name());
         if change.change_type == ChangeType::Deleted {
             self.memories.remove(&key);
+            self.selectors.remove(&key);
         } else {
             // Also new ones wait for a full period: the queue is rate limited (`enqueueHPA`).
             work.add_after(key, SYNC_PERIOD, cx);
@@ -97,7 +107,9 @@ impl Controller for AutoscalerController {
         let Some(hpa) = found.map(Arc::clone) else { return Ok(()) };
         let memory = self.memories.entry(key.clone()).or_default();
         let now = cx.now;
-        let mut sync = Sync { hpa: HorizontalPodAutoscaler::clone(&hpa), memory, cache, cx, now };
+        let selectors = &mut self.selectors;
+        let hpa_now = HorizontalPodAutoscaler::clone(&hpa);
+        let mut sync = Sync { hpa: hpa_now, key, memory, selectors, cache, cx, now };
         sync.run();
         sync.write_status(&hpa);
         // After success and failure alike (`processNextWorkItem`).
@@ -220,6 +232,15 @@ impl Sync<'_, '_> {
             return Err("selector is required".to_owned());
         }
         let pods = self.selected_pods(scale);
+        if self.cx.api.profile.at_least(OVERLAP_REFUSED_SINCE) {
+            self.selectors.put(self.key, selector);
+            let namespace = &self.key.namespace;
+            if let Some(message) = self.selectors.ambiguity(namespace, selector, &pods) {
+                self.condition("ScalingActive", false, "AmbiguousSelector", message.clone());
+                self.event(Note::warning(SOURCE, "AmbiguousSelector", message.clone()));
+                return Err(message);
+            }
+        }
         let specs = self.hpa.spec.metrics.clone().unwrap_or_default();
         let mut best: Option<(u32, String)> = None;
         let (mut statuses, mut failures) = (Vec::new(), Vec::new());

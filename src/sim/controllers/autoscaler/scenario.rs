@@ -33,7 +33,11 @@ fn typed<T: serde::de::DeserializeOwned>(value: serde_json::Value) -> T {
 
 impl Scene {
     fn new(replicas: u32) -> Self {
-        let mut api = Api::new(Profile::NEWEST, 1);
+        Self::at(Profile::NEWEST, replicas)
+    }
+
+    fn at(profile: Profile, replicas: u32) -> Self {
+        let mut api = Api::new(profile, 1);
         api.now = SimTime::ZERO + secs(1000);
         let space = json!({"metadata": {"name": "default"}});
         api.create::<Namespace>(typed(space)).expect("created");
@@ -81,10 +85,15 @@ impl Scene {
 
     /// The next sync, 15 s later, with every pod using `milli`; `None` leaves them unmeasured.
     fn sync(&mut self, milli: Option<u64>) {
+        self.sync_of("web", milli);
+    }
+
+    /// The same for the autoscaler `name`.
+    fn sync_of(&mut self, name: &str, milli: Option<u64>) {
         self.now += secs(15);
         self.api.now = self.now;
         let mut cache = Objects::default();
-        let hpa = self.api.get::<HorizontalPodAutoscaler>("default", "web").cloned();
+        let hpa = self.api.get::<HorizontalPodAutoscaler>("default", name).cloned();
         cache.insert(HorizontalPodAutoscaler::wrap(hpa.expect("an HPA")));
         for n in 0..self.size() {
             let pod: Pod = typed(json!({
@@ -118,7 +127,7 @@ impl Scene {
             metrics: &mut self.metrics,
             facts: &mut facts,
         };
-        let key = Key::new("default", "web");
+        let key = Key::new("default", name);
         let mut work = Work::default();
         self.controller.reconcile(&key, &cache, &mut work, &mut cx).expect("never refused");
     }
@@ -159,6 +168,35 @@ fn without_metrics_nothing_scales_and_the_reason_is_told() {
     let text = "failed to get cpu utilization: unable to get metrics for resource cpu: no metrics \
                 returned from resource metrics API";
     assert!(scene.messages().iter().any(|m| m == text), "{:?}", scene.messages());
+}
+
+/// A second autoscaler of the same Deployment.
+fn add_second(scene: &mut Scene) {
+    let first = scene.api.get::<HorizontalPodAutoscaler>("default", "web").expect("an HPA");
+    let mut second = HorizontalPodAutoscaler::clone(first);
+    second.metadata = typed(json!({"name": "web-too", "namespace": "default"}));
+    scene.api.create(second).expect("created");
+}
+
+#[test]
+fn two_autoscalers_of_the_same_pods_do_not_scale() {
+    let mut scene = Scene::new(3);
+    add_second(&mut scene);
+    scene.sync(Some(50));
+    scene.sync_of("web-too", Some(100));
+    scene.sync(Some(100));
+    assert_eq!(scene.size(), 3);
+    let ambiguous = ("False".into(), "AmbiguousSelector".into());
+    assert_eq!(scene.condition("ScalingActive"), ambiguous);
+    let text = "pods by selector app=web are controlled by multiple HPAs: \
+                [default/web default/web-too]";
+    assert!(scene.messages().iter().any(|m| m == text), "{:?}", scene.messages());
+
+    let mut old = Scene::at("1.26".parse().expect("a minor"), 3);
+    add_second(&mut old);
+    old.sync(Some(50));
+    old.sync_of("web-too", Some(100));
+    assert_eq!(old.size(), 6);
 }
 
 #[test]

@@ -39,7 +39,7 @@ pub fn total<'a>(
     sets: impl IntoIterator<Item = &'a Arc<ReplicaSet>>,
     count: impl Fn(&ReplicaSet) -> i32,
 ) -> i32 {
-    sets.into_iter().map(|set| count(set)).sum()
+    sets.into_iter().fold(0, |sum: i32, set| sum.wrapping_add(count(set)))
 }
 
 /// Whether the strategy is RollingUpdate, which is also the default.
@@ -76,16 +76,21 @@ pub fn max_unavailable(d: &Deployment) -> i32 {
     fenceposts(d).1.min(replicas(d))
 }
 
+/// spec.replicas and the surge; the sum wraps, as Go's int32 does.
+pub fn max_total(d: &Deployment) -> i32 {
+    replicas(d).wrapping_add(max_surge(d))
+}
+
 /// How large the new ReplicaSet may be now (`NewRSNewReplicas`).
 pub fn new_set_size(d: &Deployment, new: i32, total_size: i32) -> i32 {
     if !is_rolling(d) {
         return replicas(d);
     }
-    let max_total = replicas(d) + max_surge(d);
+    let max_total = max_total(d);
     if total_size >= max_total {
         return new;
     }
-    new + (max_total - total_size).min(replicas(d) - new)
+    new + max_total.wrapping_sub(total_size).min(replicas(d) - new)
 }
 
 /// A number kept in an annotation.
@@ -100,7 +105,7 @@ pub fn proportion(set: &ReplicaSet, d: &Deployment, to_add: i32, added: i32) -> 
         return 0;
     }
     let fraction = fraction(set, d);
-    let allowed = to_add - added;
+    let allowed = to_add.wrapping_sub(added);
     if to_add > 0 { fraction.min(allowed) } else { fraction.max(allowed) }
 }
 
@@ -114,10 +119,11 @@ fn fraction(set: &ReplicaSet, d: &Deployment) -> i32 {
     if before <= 0 {
         return 0;
     }
-    let target = i64::from(size(set)) * i64::from(replicas(d) + max_surge(d));
-    // Round half up, as integers.int.RoundToInt32 does for these non-negative numbers.
-    let rounded = (2 * target + i64::from(before)) / (2 * i64::from(before));
-    i32::try_from(rounded).unwrap_or(i32::MAX) - size(set)
+    let target = i64::from(size(set).wrapping_mul(max_total(d)));
+    // Round half away from zero (`integer.RoundToInt32`).
+    let half = if target < 0 { -i64::from(before) } else { i64::from(before) };
+    let rounded = (2 * target + half) / (2 * i64::from(before));
+    i32::try_from(rounded).unwrap_or(i32::MAX).wrapping_sub(size(set))
 }
 
 /// Oldest first, by name among equals (`ReplicaSetsByCreationTimestamp`).
@@ -180,5 +186,14 @@ mod tests {
         assert_eq!(max_unavailable(&d), 3);
         let d = deployment(0, IntOrString::Int(1), IntOrString::Int(1));
         assert_eq!(max_unavailable(&d), 0);
+    }
+
+    #[test]
+    fn a_surge_beyond_int32_wraps_and_blocks_growth() {
+        let d = deployment(3, IntOrString::Int(i32::MAX), IntOrString::Int(0));
+        assert_eq!(max_total(&d), i32::MIN + 2);
+        assert_eq!(new_set_size(&d, 1, 3), 1);
+        let huge = IntOrString::String("9000000000000000000%".into());
+        assert_eq!(max_surge(&deployment(3, huge, IntOrString::Int(0))), i32::MAX);
     }
 }

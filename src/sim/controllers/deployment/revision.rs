@@ -13,7 +13,7 @@ use crate::sim::context::Cx;
 
 use super::super::owned::{controller_ref, name, namespace, uid};
 use super::arithmetic::{
-    DESIRED_REPLICAS, MAX_REPLICAS, max_surge, new_set_size, replicas, size, sort_by_age, total,
+    DESIRED_REPLICAS, MAX_REPLICAS, max_total, new_set_size, replicas, size, sort_by_age, total,
 };
 use super::conditions::{self, condition, has_deadline};
 use super::controller::{COMPONENT, Rollout};
@@ -245,5 +245,5 @@ fn annotate(d: &Deployment, set: &mut ReplicaSet, new_revision: i64) {
 pub fn annotate_replicas(d: &Deployment, set: &mut ReplicaSet) {
     let annotations = set.metadata.annotations.get_or_insert_default();
     annotations.insert(DESIRED_REPLICAS.to_owned(), replicas(d).to_string());
-    annotations.insert(MAX_REPLICAS.to_owned(), (replicas(d) + max_surge(d)).to_string());
+    annotations.insert(MAX_REPLICAS.to_owned(), max_total(d).to_string());
 }

@@ -10,7 +10,7 @@ use crate::sim::context::Cx;
 
 use super::super::owned::{name, namespace};
 use super::arithmetic::{
-    DESIRED_REPLICAS, actual, annotated, available, is_rolling, max_surge, proportion, replicas,
+    DESIRED_REPLICAS, actual, annotated, available, is_rolling, max_total, proportion, replicas,
     size, sort_by_age, sort_by_size, total,
 };
 use super::controller::{COMPONENT, Rollout};
@@ -123,18 +123,18 @@ impl Rollout {
         let mut sets = self.all();
         sets.retain(|set| size(set) > 0);
         let wanted = replicas(&self.d);
-        let allowed = if wanted > 0 { wanted + max_surge(&self.d) } else { 0 };
-        let to_add = allowed - total(&sets, size);
+        let allowed = if wanted > 0 { max_total(&self.d) } else { 0 };
+        let to_add = allowed.wrapping_sub(total(&sets, size));
         sort_by_size(&mut sets, to_add > 0);
         let mut added = 0;
         let mut sizes = Vec::with_capacity(sets.len());
         for set in &sets {
             let share = proportion(set, &self.d, to_add, added);
-            sizes.push(size(set) + share);
-            added += share;
+            sizes.push(size(set).wrapping_add(share));
+            added = share.wrapping_add(added);
         }
         if let Some(largest) = sizes.first_mut() {
-            *largest = (*largest + to_add - added).max(0);
+            *largest = largest.wrapping_add(to_add).wrapping_sub(added).max(0);
         }
         for (set, new_size) in sets.iter().zip(sizes) {
             self.scale_set(set, new_size, cx)?;

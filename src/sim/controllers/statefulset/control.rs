@@ -101,7 +101,7 @@ impl<'a> Control<'a> {
     fn ordinals(&self, cx: &Cx<'_>) -> std::ops::Range<i32> {
         let start = self.set.spec.ordinals.as_ref().and_then(|o| o.start);
         let start = start.filter(|_| cx.api.profile.at_least(START_ORDINAL_SINCE)).unwrap_or(0);
-        start..start + self.set.spec.replicas.unwrap_or(1)
+        start..start.saturating_add(self.set.spec.replicas.unwrap_or(1))
     }
 
     fn count(&mut self, pod: &Pod, cx: &Cx<'_>) {

@@ -113,6 +113,23 @@ fn a_probe_that_hangs_times_out() {
 }
 
 #[test]
+fn a_probe_sends_its_headers_and_finds_no_tls() {
+    let ready_with = |get: Value| {
+        let mut world = world("1.30", 3);
+        let probe = json!({"httpGet": get, "periodSeconds": 2});
+        create(&mut world, pod(json!({"readinessProbe": probe}), json!({})));
+        world.run_until(SimTime::ZERO + T0 + secs(30));
+        assert!(is_running(&mut world));
+        is_ready(&mut world)
+    };
+    let headers = json!([{"name": "X-Key", "value": "1"}]);
+    assert!(!ready_with(json!({"path": "/guarded", "port": 80})));
+    assert!(ready_with(json!({"path": "/guarded", "port": 80, "httpHeaders": headers})));
+    assert!(ready_with(json!({"path": "/", "port": 80, "scheme": "HTTP"})));
+    assert!(!ready_with(json!({"path": "/", "port": 80, "scheme": "HTTPS"})));
+}
+
+#[test]
 fn a_readiness_gate_is_open_when_its_condition_is_true() {
     let mut world = world("1.30", 3);
     let gates = json!({"readinessGates": [{"conditionType": "test/gate"}]});

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use k8s_openapi::api::networking::v1::{
-    HTTPIngressPath, Ingress, IngressBackend, IngressServiceBackend,
+    HTTPIngressPath, Ingress, IngressBackend, IngressServiceBackend, IngressTLS,
 };
 
 use super::super::endpoints::Key;
@@ -102,7 +102,8 @@ pub(in super::super) struct Location {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(in super::super) struct Server {
     pub locations: Vec<Location>,
-    /// Whether a `tls` section names the host: it switches the redirect on, even if the Secret is missing.
+    /// Whether an Ingress of the host has a `tls` section: it switches the redirect on, even if the
+    /// Secret is missing.
     pub has_tls: bool,
 }
 
@@ -133,8 +134,8 @@ pub(super) enum ServicePortRef {
 pub(super) struct Wanted {
     pub servers: Servers,
     pub upstreams: BTreeMap<Arc<str>, UpstreamSource>,
-    /// Secret (namespace, name) by host.
-    pub secrets: BTreeMap<String, Option<Key>>,
+    /// Secrets (namespace, name) by host: the first that covers the host is presented.
+    pub secrets: BTreeMap<String, Vec<Key>>,
 }
 
 impl Wanted {
@@ -174,14 +175,11 @@ impl Wanted {
             let upstream = self.upstream(namespace, backend, &settings);
             add_location(servers.entry("_".into()).or_default(), root(upstream, &settings));
         }
-        for tls in spec.tls.iter().flatten() {
-            let secret = tls.secret_name.as_deref().filter(|name| !name.is_empty());
-            let key = secret.map(|name| (Arc::from(namespace), Arc::from(name)));
-            for host in tls.hosts.iter().flatten() {
-                if let Some(server) = servers.get_mut(host) {
-                    server.has_tls = true;
-                    self.secrets.entry(host.clone()).or_insert_with(|| key.clone());
-                }
+        let tls = spec.tls.as_deref().unwrap_or(&[]);
+        for host in spec.rules.iter().flatten().filter_map(|rule| rule.host.as_ref()) {
+            if let Some(server) = servers.get_mut(host).filter(|_| !tls.is_empty()) {
+                server.has_tls = true;
+                self.secrets.entry(host.clone()).or_insert_with(|| secrets(host, namespace, tls));
             }
         }
     }
@@ -212,6 +210,21 @@ impl Wanted {
         self.upstreams.entry(Arc::clone(&upstream)).or_insert(source);
         Some(upstream)
     }
+}
+
+/// The Secret of the section that names `host`; without one, those of all sections, whose
+/// certificates may name it (`internal/ingress/controller/controller.go:extractTLSSecretName`).
+fn secrets(host: &str, namespace: &str, tls: &[IngressTLS]) -> Vec<Key> {
+    let names = |section: &&IngressTLS| {
+        section.hosts.iter().flatten().any(|each| each.eq_ignore_ascii_case(host))
+    };
+    let naming = tls.iter().find(names);
+    let sections = naming.map_or(tls, std::slice::from_ref);
+    let named = sections.iter().filter_map(|section| section.secret_name.as_deref());
+    named
+        .filter(|name| !name.is_empty())
+        .map(|name| (Arc::from(namespace), Arc::from(name)))
+        .collect()
 }
 
 fn location(

@@ -235,10 +235,10 @@ impl IngressController {
     }
 
     fn load_certificates(&self, wanted: &Wanted) -> BTreeMap<String, Arc<Certificate>> {
-        let named = wanted.secrets.iter().filter_map(|(host, key)| {
-            let (namespace, name) = key.as_ref()?;
-            let secret = self.objects.get::<Secret>(namespace, name)?;
-            let certificate = tls::from_secret(secret, host)?;
+        let named = wanted.secrets.iter().filter_map(|(host, keys)| {
+            let certificate = keys.iter().find_map(|(namespace, name)| {
+                tls::from_secret(self.objects.get::<Secret>(namespace, name)?, host)
+            })?;
             Some((host.clone(), Arc::new(certificate)))
         });
         named.collect()

@@ -132,6 +132,36 @@ fn the_secrets_certificate_is_presented_for_the_host_it_covers() {
 }
 
 #[test]
+fn a_host_that_no_section_names_gets_the_certificate_that_names_it() {
+    let pem = include_str!("../ingress/fallback.pem");
+    let absent = json!({"secretName": "absent"});
+    for tls in [
+        json!([absent, {"secretName": "cert"}]),
+        json!([{"hosts": ["*.local"], "secretName": "cert"}]),
+    ] {
+        let mut value = ingress(json!({}), tls);
+        let mut rule = value["spec"]["rules"][0].clone();
+        rule["host"] = "ingress.local".into();
+        value["spec"]["rules"].as_array_mut().expect("rules").push(rule);
+        let (mut rig, _) = rig(1, value);
+        rig.create::<Secret>(json!({
+            "metadata": {"name": "cert", "namespace": "web"}, "type": "kubernetes.io/tls",
+            "data": {"tls.crt": STANDARD.encode(pem), "tls.key": STANDARD.encode(KEY)},
+        }));
+        rig.run(secs(5));
+        for (host, fallback) in [("ingress.local", false), ("shop.test", true)] {
+            let call = https(&rig, host);
+            let CallResult::Response { tls: Some(tls), .. } = rig.send(call) else {
+                panic!("no TLS facts")
+            };
+            assert_eq!(tls.fallback, fallback, "{host}");
+        }
+        let call = rig.call_to(0, 80, "/");
+        assert_eq!(status(&rig.send(call)), Ok(308), "a section switches the redirect on");
+    }
+}
+
+#[test]
 fn a_refused_connection_is_tried_elsewhere_whatever_the_method() {
     let (mut rig, pods) = rig(2, ingress(json!({}), json!([])));
     rig.terminate(&pods[0]);
