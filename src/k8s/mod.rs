@@ -8,6 +8,7 @@ pub mod coverage;
 mod custom;
 pub mod defaults;
 mod image;
+mod node_selector;
 mod owner;
 mod percent;
 mod pod;
@@ -23,9 +24,12 @@ mod volume;
 
 pub use custom::CustomKind;
 pub use image::reported_image;
+pub use node_selector::{fits_node, node_term_matches};
 pub use owner::controller_of;
 pub use percent::{Rounding, scaled_value};
-pub use pod::{is_pod_ready, is_terminating, memory_kills, pod_condition};
+pub use pod::{
+    has_finished, is_pod_active, is_pod_ready, is_terminating, memory_kills, pod_condition,
+};
 pub use profile::Profile;
 pub use qos::qos_class;
 pub use quantity::{bytes, milli};

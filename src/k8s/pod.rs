@@ -17,6 +17,17 @@ pub fn is_terminating(pod: &Pod) -> bool {
     pod.metadata.deletion_timestamp.is_some()
 }
 
+/// Whether the pod has ended for good: evicted ones stay in the list as `Failed`.
+pub fn has_finished(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+/// Whether the pod counts as a replica (`pkg/controller/controller_utils.go:IsPodActive`).
+pub fn is_pod_active(pod: &Pod) -> bool {
+    !has_finished(pod) && !is_terminating(pod)
+}
+
 /// The ids of the containers of `pod` that the kernel killed for their memory limit: of those that
 /// have ended, and of the last ones before those that run (reason `OOMKilled`, which a kubelet has
 /// from the runtime: `pkg/kubelet/kuberuntime/kuberuntime_container.go`).

@@ -12,7 +12,7 @@ use kube::core::Status;
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 
-use crate::k8s::is_terminating;
+use crate::k8s::is_pod_active;
 use crate::wait::{self, Scope};
 
 use super::stop::Stop;
@@ -72,13 +72,13 @@ impl Trial {
         Ok(self.scope_of(workload).list().await?)
     }
 
-    /// The pods of `workload` that are not being deleted.
+    /// The pods of `workload` that have not ended and are not being deleted.
     ///
     /// # Errors
     /// What the API answered.
     pub async fn live_pods_of(&self, workload: &Workload) -> Result<Vec<Arc<Pod>>, Stop> {
         let pods = self.pods_of(workload).await?;
-        Ok(pods.into_iter().filter(|pod| !is_terminating(pod)).collect())
+        Ok(pods.into_iter().filter(|pod| is_pod_active(pod)).collect())
     }
 
     /// The scope of the pods of `workload`.

@@ -66,6 +66,15 @@ impl Trial {
         if wish >= 2 {
             return Ok(format!("{wish} replicas"));
         }
+        let front = &self.target().front;
+        if let Some(autoscaler) = &front.autoscaler {
+            let kind = "HorizontalPodAutoscaler";
+            let scaler = ObjectRef::new(kind, &front.workload.namespace, &autoscaler.name);
+            let seen = format!("{scaler} keeps {wish} without load");
+            let expected = "at least two replicas";
+            let class = CauseClass::SingleReplica;
+            return Err(self.failed_at(class, &scaler, "spec.minReplicas", expected, seen));
+        }
         Err(self.failed(
             CauseClass::SingleReplica,
             "at least two replicas",

@@ -6,12 +6,8 @@ use serde_json::Value;
 use crate::base::ObjectRef;
 use crate::k8s::{Rounding, scaled_value};
 
-use super::target::{
-    Autoscaler, Front, IngressHost, Mount, Program, StackTarget, Workload, WorkloadKind,
-};
-
-/// Stabilisation of scale-down unless `behavior` sets it (`--horizontal-pod-autoscaler-downscale-stabilization`).
-const DEFAULT_WINDOW_S: u64 = 300;
+use super::autoscaler::Autoscaler;
+use super::target::{Front, IngressHost, Mount, Program, StackTarget, Workload, WorkloadKind};
 
 /// The parts of the stack made of `objects` (reference and manifest).
 ///
@@ -21,7 +17,7 @@ pub fn discover(objects: &[(ObjectRef, &Value)]) -> Result<StackTarget, String> 
     let hosts = ingress_hosts(objects);
     let service = front_service(objects)?;
     let (service_ref, service_value) = service;
-    let workload = workload_behind(objects, service_ref, service_value).ok_or_else(|| {
+    let mut workload = workload_behind(objects, service_ref, service_value).ok_or_else(|| {
         format!("{service_ref} selects no Deployment or StatefulSet of the stack")
     })?;
     let image = |name: &str| {
@@ -35,8 +31,15 @@ pub fn discover(objects: &[(ObjectRef, &Value)]) -> Result<StackTarget, String> 
         .pointer("/spec/ports/0/targetPort")
         .and_then(|port| serde_json::from_value(port.clone()).ok())
         .unwrap_or(IntOrString::Int(i32::try_from(port).unwrap_or(80)));
+    let autoscaler = autoscaler_of(objects, &workload);
+    if let Some(autoscaler) = &autoscaler
+        && let Some((_, value)) = objects.iter().find(|(o, _)| *o == workload.reference())
+    {
+        // Shares are of the replicas there are, not of those in the manifest.
+        workload.surge = surge_of(value, workload.kind, autoscaler.min);
+    }
     let front = Front {
-        autoscaler: autoscaler_of(objects, &workload),
+        autoscaler,
         service: service_ref.name.clone(),
         port,
         target_port,
@@ -189,18 +192,7 @@ fn autoscaler_of(objects: &[(ObjectRef, &Value)], workload: &Workload) -> Option
         let same = object.namespace == workload.namespace
             && text(value, "/spec/scaleTargetRef/name").as_ref() == Some(&workload.name)
             && text(value, "/spec/scaleTargetRef/kind") == Some(workload.reference().kind);
-        let number = |pointer: &str| {
-            value.pointer(pointer).and_then(Value::as_i64).and_then(|n| i32::try_from(n).ok())
-        };
-        same.then(|| Autoscaler {
-            name: object.name.clone(),
-            min: number("/spec/minReplicas").unwrap_or(1),
-            max: number("/spec/maxReplicas").unwrap_or(1),
-            window_s: value
-                .pointer("/spec/behavior/scaleDown/stabilizationWindowSeconds")
-                .and_then(Value::as_u64)
-                .unwrap_or(DEFAULT_WINDOW_S),
-        })
+        same.then(|| Autoscaler::of(&object.name, value))
     })
 }
 
@@ -352,9 +344,10 @@ mod tests {
             ("front", "web")
         );
         assert_eq!(target.front.program, Program::WordPress);
-        assert_eq!(target.front.workload.surge, Some((1, 0)));
+        // A quarter of four, not of the three in its own manifest.
+        assert_eq!(target.front.workload.surge, Some((1, 1)));
         assert_eq!(target.database.as_ref().map(|db| db.name.as_str()), Some("db"));
-        assert_eq!(target.wish(), 4);
+        assert_eq!((target.front.workload.replicas, target.wish()), (3, 4));
         let [host] = &target.hosts[..] else { panic!("one host") };
         assert_eq!((host.host.as_str(), host.secret.as_deref()), ("shop.example.com", Some("tls")));
     }

@@ -6,6 +6,7 @@
 
 mod actions;
 mod artifacts;
+mod autoscaler;
 mod blame;
 mod discover;
 mod http;
@@ -13,6 +14,7 @@ mod judge;
 mod pace;
 mod phase;
 pub mod provision;
+mod rest;
 mod run;
 mod scenario;
 mod select;
@@ -29,6 +31,7 @@ mod wordpress;
 pub use crate::engine::Capability;
 pub use actions::{CordonedNode, FrozenPod, StoppedNode, fresh_marker, workers};
 pub use artifacts::{Artifacts, When};
+pub use autoscaler::Autoscaler;
 pub use http::{Door, Reply};
 pub use phase::Phase;
 pub use run::{EngineChoice, RunRequest, run};
@@ -37,9 +40,7 @@ pub use select::{full_names, select};
 pub use session::{Close, Open, Opened, Session};
 pub use shared::{LEASE_LABEL, Ownership, SharedCluster, SharedOptions};
 pub use stop::Stop;
-pub use target::{
-    Autoscaler, Front, IngressHost, Mount, Program, StackTarget, Workload, WorkloadKind,
-};
+pub use target::{Front, IngressHost, Mount, Program, StackTarget, Workload, WorkloadKind};
 pub use traffic::Lane;
 pub use trial::Trial;
 pub use wordpress::{Author, Media, WordPress};

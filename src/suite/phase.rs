@@ -39,7 +39,8 @@ impl Phase {
     pub fn limit(self) -> Duration {
         match self {
             Phase::Setup => secs(1200),
-            Phase::Act => secs(2700),
+            // An autoscaler may take an hour to let its replicas go.
+            Phase::Act => secs(4500),
             Phase::Assess => secs(900),
             Phase::Diagnose => secs(60),
             Phase::Gather => secs(120),

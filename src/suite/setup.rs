@@ -6,7 +6,7 @@ use kube::{Api, ResourceExt as _};
 
 use crate::base::secs;
 use crate::load::{Connection, Target};
-use crate::observe::CauseClass;
+use crate::observe::{CauseClass, Verdict};
 use crate::wait::{self, Deadline, STACK_READY, Scope};
 
 use super::http::Door;
@@ -69,7 +69,15 @@ impl Trial {
             let field = "spec.template.spec.containers[0]";
             stop.because(self.cause_at(CauseClass::NeverReady, &workload.reference(), field))
         };
+        self.lower_to_wish(workload).await?;
         self.rolled_out(workload, STACK_READY).await.map_err(blame)?;
+        if self.autoscaler_of(workload).is_some() {
+            let rested = self.await_rest(workload).await;
+            return rested.map_err(|stop| match stop.verdict {
+                Verdict::Inconclusive => stop,
+                _ => blame(stop),
+            });
+        }
         let ready = wait::pods_ready();
         wait::until(&self.scope_of(workload), &ready, STACK_READY)
             .await

@@ -5,6 +5,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::base::ObjectRef;
 
+use super::autoscaler::Autoscaler;
+
 /// The parts of a stack that scenarios act on.
 #[derive(Clone, Debug)]
 pub struct StackTarget {
@@ -89,19 +91,6 @@ pub struct Mount {
     pub claim: String,
 }
 
-/// A HorizontalPodAutoscaler.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Autoscaler {
-    /// Its name.
-    pub name: String,
-    /// `minReplicas`.
-    pub min: i32,
-    /// `maxReplicas`.
-    pub max: i32,
-    /// Stabilisation of scale-down, in seconds.
-    pub window_s: u64,
-}
-
 /// A host of an Ingress.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IngressHost {
@@ -139,9 +128,10 @@ impl Workload {
 }
 
 impl StackTarget {
-    /// Replicas the front should have at least.
+    /// Replicas the front has when it is at rest: without load an autoscaler keeps its minimum,
+    /// whatever the workload's own manifest says.
     pub fn wish(&self) -> i32 {
-        let min = self.front.autoscaler.as_ref().map_or(0, |autoscaler| autoscaler.min);
-        self.front.workload.replicas.max(min)
+        let autoscaler = self.front.autoscaler.as_ref();
+        autoscaler.map_or(self.front.workload.replicas, |autoscaler| autoscaler.min)
     }
 }

@@ -7,7 +7,7 @@ use k8s_openapi::api::autoscaling::v1::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::ResourceExt as _;
 
-use crate::k8s::{is_pod_ready, is_terminating};
+use crate::k8s::{has_finished, is_pod_active, is_pod_ready, is_terminating};
 
 use super::condition::Condition;
 use super::watched::Object;
@@ -83,7 +83,7 @@ pub fn stateful_set_ready() -> Condition<StatefulSet> {
 /// At least `wanted` pods are ready and not being deleted.
 pub fn n_pods_ready(wanted: usize) -> Condition<Pod> {
     Condition::new(format!("at least {wanted} pods are Ready"), move |pods: &[Arc<Pod>]| {
-        let ready = pods.iter().filter(|pod| is_pod_ready(pod) && !is_terminating(pod)).count();
+        let ready = pods.iter().filter(|pod| is_pod_ready(pod) && is_pod_active(pod)).count();
         if ready >= wanted { Ok(()) } else { Err(format!("{ready} of {wanted} are Ready")) }
     })
 }
@@ -97,10 +97,26 @@ pub fn none_terminating() -> Condition<Pod> {
     })
 }
 
-/// Every pod that is not being deleted is ready, and there is at least one.
+/// There are `wanted` pods, all of them ready, and none that still ends.
+pub fn exactly_n_pods_ready(wanted: usize) -> Condition<Pod> {
+    let name = format!("there are exactly {wanted} pods, and they are Ready");
+    Condition::new(name, move |pods: &[Arc<Pod>]| {
+        let left: Vec<_> = pods.iter().filter(|pod| !has_finished(pod)).collect();
+        let n_ending = left.iter().filter(|pod| is_terminating(pod)).count();
+        let n_active = left.len() - n_ending;
+        let n_ready = left.iter().filter(|pod| is_pod_ready(pod) && !is_terminating(pod)).count();
+        if (n_active, n_ready, n_ending) == (wanted, wanted, 0) {
+            Ok(())
+        } else {
+            Err(format!("there are {n_active}, {n_ready} of them Ready, and {n_ending} still end"))
+        }
+    })
+}
+
+/// Every pod that has not ended and is not being deleted is ready, and there is at least one.
 pub fn pods_ready() -> Condition<Pod> {
     Condition::new("all pods are Ready", |pods: &[Arc<Pod>]| {
-        let alive: Vec<_> = pods.iter().filter(|pod| !is_terminating(pod)).collect();
+        let alive: Vec<_> = pods.iter().filter(|pod| is_pod_active(pod)).collect();
         let ready = alive.iter().filter(|pod| is_pod_ready(pod)).count();
         if !alive.is_empty() && ready == alive.len() {
             Ok(())

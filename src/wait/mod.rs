@@ -20,8 +20,8 @@ pub use board::{Activity, Board, Doing, News, doing};
 pub use chain::blocking_chain;
 pub use condition::Condition;
 pub use conditions::{
-    autoscaler_wants, deployment_rolled_out, exists, n_pods_ready, node_ready, none_of,
-    none_terminating, pods_ready, stateful_set_ready,
+    autoscaler_wants, deployment_rolled_out, exactly_n_pods_ready, exists, n_pods_ready,
+    node_ready, none_of, none_terminating, pods_ready, stateful_set_ready,
 };
 pub use deadline::{
     Deadline, EVICTED, HPA_REACTION, NODE_BACK, NODE_DETECTED, POD_GONE, POD_REPLACED, POD_STARTED,

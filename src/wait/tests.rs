@@ -32,6 +32,43 @@ fn a_rollout_is_complete_only_without_old_replicas() {
     assert!(condition.check(&deployment(done)).is_ok());
 }
 
+/// A pod of this phase, whose Ready condition is `ready`.
+fn pod(phase: &str, ready: bool, ending: bool) -> Arc<Pod> {
+    let status = if ready { "True" } else { "False" };
+    let mut value = json!({
+        "metadata": {"name": "web"},
+        "status": {"phase": phase, "conditions": [{"type": "Ready", "status": status}]},
+    });
+    if ending {
+        value["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    }
+    Arc::new(serde_json::from_value(value).expect("a Pod"))
+}
+
+#[test]
+fn a_pod_that_was_evicted_is_no_replica() {
+    let mut pods = vec![pod("Running", true, false), pod("Failed", false, false)];
+    assert!(pods_ready().check(&pods).is_ok());
+    assert!(exactly_n_pods_ready(1).check(&pods).is_ok());
+    pods[0] = pod("Succeeded", false, false);
+    assert_eq!(pods_ready().check(&pods), Err("0 of 0 are Ready".into()));
+}
+
+#[test]
+fn exactly_so_many_pods_are_neither_more_nor_less_nor_some_that_end() {
+    let (up, down) = (pod("Running", true, false), pod("Pending", false, false));
+    let two = exactly_n_pods_ready(2);
+    assert!(two.check(&[up.clone(), up.clone()]).is_ok());
+    for pods in [
+        vec![up.clone()],
+        vec![up.clone(), down],
+        vec![up.clone(), up.clone(), up.clone()],
+        vec![up.clone(), up, pod("Running", true, true)],
+    ] {
+        assert!(two.check(&pods).is_err_and(|unmet| unmet.starts_with("there are ")), "{pods:?}");
+    }
+}
+
 #[test]
 fn combined_conditions_name_every_unmet_part() {
     let first = Condition::<Pod>::new("a", |_| Err("no a".into()));

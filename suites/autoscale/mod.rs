@@ -3,6 +3,7 @@
 mod no_failed_request;
 mod scales_in;
 mod scales_out;
+mod settings;
 mod staircase;
 
 use crate::suite::Suite;

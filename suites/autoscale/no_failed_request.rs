@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use crate::base::secs;
 use crate::load::ArrivalPlan;
+use crate::observe::Verdict;
 use crate::suite::{Aspect, Held, Lane, Phase, Scenario, Start, Stop, Trial};
-use crate::wait;
+use crate::wait::{self, Deadline};
 
 use super::scales_in::back_to_minimum;
-use super::staircase;
+use super::{settings, staircase};
 
 /// GETs a second.
 const PER_SECOND: f64 = 60.0;
@@ -30,25 +31,34 @@ pub(super) const SCENARIO: Scenario = Scenario {
 };
 
 async fn prepare(trial: &Trial) -> Result<Held, Stop> {
-    staircase::autoscaler(trial).map(|autoscaler| autoscaler.name.clone())
+    settings::returning(trial).map(|(autoscaler, _)| autoscaler.name.clone())
 }
 
 async fn run(trial: &Trial) -> Result<Held, Stop> {
-    let autoscaler = staircase::autoscaler(trial)?;
+    let (autoscaler, deadline) = settings::returning(trial)?;
     let front = &trial.target().front.workload;
     staircase::climb(trial, autoscaler).await?;
     // No replica can go before the window ends, so there is nothing to see until then.
-    tokio::time::sleep(secs(autoscaler.window_s).saturating_sub(EARLY)).await;
+    let nothing_yet = secs(autoscaler.window_s).saturating_sub(EARLY);
+    tokio::time::sleep(nothing_yet).await;
+    let deadline = Deadline { within: deadline.within.saturating_sub(nothing_yet), ..deadline };
     let lanes = vec![
         Lane::Fresh(ArrivalPlan::constant(PER_SECOND)),
         Lane::Post(ArrivalPlan::constant(POST_PER_SECOND)),
     ];
     let load = trial.start_load(lanes).await?;
-    let back = back_to_minimum(trial, autoscaler).await;
+    let back = back_to_minimum(trial, autoscaler, deadline).await;
     wait::until(&trial.scope_of(front), &wait::none_terminating(), wait::POD_GONE).await?;
     tokio::time::sleep(MARGIN).await;
     let records = trial.stop_load(load).await;
     trial.enter(Phase::Assess);
-    back?;
-    trial.no_failures(&records, &format!("the way back to {} replicas", autoscaler.min))
+    let held =
+        trial.no_failures(&records, &format!("the way back to {} replicas", autoscaler.min))?;
+    // That replicas do not go is for `scales_in` to judge: here it means that there was nothing to see,
+    // as when this load alone holds them.
+    back.map_err(|stop| match stop.verdict {
+        Verdict::Failed => Stop { verdict: Verdict::Inconclusive, causes: Vec::new(), ..stop },
+        _ => stop,
+    })?;
+    Ok(held)
 }

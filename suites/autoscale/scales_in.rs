@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
 
-use crate::base::secs;
-use crate::k8s::is_terminating;
+use crate::k8s::is_pod_active;
 use crate::observe::CauseClass;
 use crate::suite::{Aspect, Autoscaler, Held, Phase, Scenario, Start, Stop, Trial};
-use crate::wait::{self, Condition, Deadline, SCALE_DOWN_SLACK};
+use crate::wait::{self, Condition, Deadline};
 
-use super::staircase;
+use super::{settings, staircase};
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "scales_in",
@@ -23,15 +22,16 @@ pub(super) const SCENARIO: Scenario = Scenario {
 };
 
 async fn prepare(trial: &Trial) -> Result<Held, Stop> {
-    staircase::autoscaler(trial).map(|autoscaler| autoscaler.name.clone())
+    settings::returning(trial).map(|(autoscaler, _)| autoscaler.name.clone())
 }
 
 async fn run(trial: &Trial) -> Result<Held, Stop> {
-    let autoscaler = staircase::autoscaler(trial)?;
+    let (autoscaler, deadline) = settings::returning(trial)?;
     staircase::climb(trial, autoscaler).await?;
     let from_ms = trial.now_ms();
+    let back = back_to_minimum(trial, autoscaler, deadline).await;
     trial.enter(Phase::Assess);
-    back_to_minimum(trial, autoscaler).await?;
+    back?;
     let took_s = (trial.now_ms() - from_ms) / 1000;
     Ok(format!("back to {} replicas {took_s} s after the load", autoscaler.min))
 }
@@ -40,10 +40,12 @@ async fn run(trial: &Trial) -> Result<Held, Stop> {
 ///
 /// # Errors
 /// It did not in time.
-pub(super) async fn back_to_minimum(trial: &Trial, autoscaler: &Autoscaler) -> Result<(), Stop> {
+pub(super) async fn back_to_minimum(
+    trial: &Trial,
+    autoscaler: &Autoscaler,
+    deadline: Deadline,
+) -> Result<(), Stop> {
     let late = |error| Stop::from(error).because(trial.cause(CauseClass::ScaleInLate));
-    let window = secs(autoscaler.window_s) + SCALE_DOWN_SLACK.within;
-    let deadline = Deadline::new(window, "the stabilisation window and a few syncs");
     let scope = staircase::scope(trial, autoscaler);
     let wants = wait::autoscaler_wants(autoscaler.min);
     wait::until(&scope, &wants, deadline).await.map_err(late)?;
@@ -52,11 +54,11 @@ pub(super) async fn back_to_minimum(trial: &Trial, autoscaler: &Autoscaler) -> R
     Ok(())
 }
 
-/// `wanted` pods are left that are not being deleted.
+/// `wanted` pods are left that have not ended and are not being deleted.
 fn n_left(wanted: i32) -> Condition<Pod> {
     let wanted = usize::try_from(wanted).unwrap_or(0);
     Condition::new(format!("{wanted} pods are left"), move |pods: &[Arc<Pod>]| {
-        let n = pods.iter().filter(|pod| !is_terminating(pod)).count();
+        let n = pods.iter().filter(|pod| is_pod_active(pod)).count();
         if n == wanted { Ok(()) } else { Err(format!("{n} are")) }
     })
 }

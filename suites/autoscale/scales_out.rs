@@ -3,7 +3,7 @@
 use crate::suite::{Aspect, Held, Scenario, Start, Stop, Trial};
 use crate::wait::HPA_REACTION;
 
-use super::staircase;
+use super::{settings, staircase};
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "scales_out",
@@ -16,11 +16,11 @@ pub(super) const SCENARIO: Scenario = Scenario {
 };
 
 async fn prepare(trial: &Trial) -> Result<Held, Stop> {
-    staircase::autoscaler(trial).map(|autoscaler| autoscaler.name.clone())
+    settings::autoscaler(trial).map(|autoscaler| autoscaler.name.clone())
 }
 
 async fn run(trial: &Trial) -> Result<Held, Stop> {
-    let autoscaler = staircase::autoscaler(trial)?;
+    let autoscaler = settings::autoscaler(trial)?;
     let took_s = staircase::climb(trial, autoscaler).await?;
     Ok(format!(
         "{} replicas were asked for after {took_s} s of rising load (limit {} s), never more",

@@ -17,7 +17,7 @@ use crate::k8s::{memory_kills, milli};
 use crate::load::{ArrivalPlan, Load, Stats};
 use crate::observe::CauseClass;
 use crate::suite::{Autoscaler, Lane, Stop, Trial};
-use crate::wait::{self, HPA_REACTION, Observer, Scope};
+use crate::wait::{self, HPA_REACTION, Observer, Scope, WaitError};
 
 /// Pages a second, one step after the other; the last goes on.
 const RATES: [f64; 9] = [3.0, 4.5, 6.5, 9.0, 13.0, 18.0, 26.0, 36.0, 48.0];
@@ -38,65 +38,57 @@ const SLOWEST_MS: f64 = 8000.0;
 /// nodes use them too, and metrics lag by 15 to 30 s.
 const BUSY_PERCENT: u64 = 80;
 
-/// The autoscaler of the front.
-///
-/// # Errors
-/// There is none.
-pub fn autoscaler(trial: &Trial) -> Result<&Autoscaler, Stop> {
-    let front = &trial.target().front;
-    front.autoscaler.as_ref().ok_or_else(|| {
-        trial.failed(
-            CauseClass::NoAutoscaler,
-            format!("a HorizontalPodAutoscaler for {}", front.workload.reference()),
-            "the stack has none",
-        )
-    })
-}
-
 /// The autoscaler in the cluster.
 pub fn scope(trial: &Trial, autoscaler: &Autoscaler) -> Scope<HorizontalPodAutoscaler> {
     let namespace = &trial.target().front.workload.namespace;
     Scope::named(Api::namespaced(trial.client(), namespace), &autoscaler.name)
 }
 
-/// Raises the load until the autoscaler asks for its maximum, ends it, and waits until all those
-/// replicas are ready. Returns how long the autoscaler took, in seconds.
+/// Raises the load until the autoscaler asks for its maximum, and keeps it up until all those replicas
+/// are ready: without load an autoscaler may take its word back at once. Returns how long the
+/// autoscaler took, in seconds.
 ///
 /// # Errors
-/// It did not in time, or asked for more.
+/// It did not in time, or asked for more. Inconclusive when it asked for the maximum before.
 pub async fn climb(trial: &Trial, autoscaler: &Autoscaler) -> Result<u64, Stop> {
     let front = &trial.target().front.workload;
     let scope = scope(trial, autoscaler);
+    let wants = wait::autoscaler_wants(autoscaler.max);
+    if wants.check(&scope.list().await?).is_ok() {
+        let expected = format!("{} replicas are asked for because of the load", autoscaler.max);
+        return Err(Stop::inconclusive(expected, "they were asked for before there was any"));
+    }
     let observer = Observer::start(scope.clone()).await?;
     let from_ms = trial.now_ms();
     let current = RefCell::new(None);
-    let wants = wait::autoscaler_wants(autoscaler.max);
-    let asked = tokio::select! {
-        biased;
-        asked = wait::until(&scope, &wants, HPA_REACTION) => asked,
-        Err(stop) = raise(trial, &current) => return Err(stop),
+    let wanted = usize::try_from(autoscaler.max).unwrap_or(usize::MAX);
+    let ready = wait::n_pods_ready(wanted);
+    let climbed = async {
+        wait::until(&scope, &wants, HPA_REACTION).await?;
+        let took_s = (trial.now_ms() - from_ms) / 1000;
+        Ok((took_s, wait::until(&trial.scope_of(front), &ready, wait::POD_STARTED).await))
     };
-    let took_s = (trial.now_ms() - from_ms) / 1000;
+    let climbed: Result<_, WaitError> = tokio::select! {
+        biased;
+        climbed = climbed => climbed,
+        Err(stop) = raise(trial, autoscaler, &current) => return Err(stop),
+    };
+    let still_wants = wants.check(&scope.list().await?);
     if let Some(load) = current.take() {
         trial.stop_load(load).await;
     }
-    if let Err(error) = asked {
-        if let Some(busy) = machines_without_cpu(trial).await? {
-            let expected = format!("load enough for {} replicas", autoscaler.max);
-            return Err(Stop::inconclusive(expected, busy));
-        }
-        let class = if !requests_cpu(trial) {
-            CauseClass::AutoscalerBlind
-        } else if ran_out_of_memory(trial).await? {
-            CauseClass::OutOfMemory
-        } else {
-            CauseClass::ScaleOutLate
+    let (took_s, ready) = match climbed {
+        Ok(climbed) => climbed,
+        Err(error) => return Err(not_asked_for(trial, autoscaler, error).await?),
+    };
+    if let Err(error) = ready {
+        let why = match (still_wants, machines_without_cpu(trial).await?) {
+            (Err(unmet), _) => format!("the autoscaler took them back under load: {unmet}"),
+            (Ok(()), Some(busy)) => busy,
+            (Ok(()), None) => return Err(error.into()),
         };
-        return Err(Stop::from(error).because(trial.cause(class)));
+        return Err(Stop::inconclusive(format!("{wanted} replicas under load"), why));
     }
-    let wanted = usize::try_from(autoscaler.max).unwrap_or(usize::MAX);
-    let ready = wait::n_pods_ready(wanted);
-    wait::until(&trial.scope_of(front), &ready, wait::POD_STARTED).await?;
     let mut most = 0;
     observer.replay(|_, state| {
         let asked = state.values().filter_map(|a| a.status.as_ref().map(|s| s.desired_replicas));
@@ -112,8 +104,35 @@ pub async fn climb(trial: &Trial, autoscaler: &Autoscaler) -> Result<u64, Stop> 
     Ok(took_s)
 }
 
-/// Raises the load step by step as long as the replicas keep up; goes on until dropped.
-async fn raise(trial: &Trial, current: &RefCell<Option<Load>>) -> Result<Infallible, Stop> {
+/// Why the autoscaler did not ask for its maximum.
+async fn not_asked_for(
+    trial: &Trial,
+    autoscaler: &Autoscaler,
+    error: WaitError,
+) -> Result<Stop, Stop> {
+    if let Some(busy) = machines_without_cpu(trial).await? {
+        let expected = format!("load enough for {} replicas", autoscaler.max);
+        return Ok(Stop::inconclusive(expected, busy));
+    }
+    let class = if !requests_cpu(trial) {
+        CauseClass::AutoscalerBlind
+    } else if ran_out_of_memory(trial).await? {
+        CauseClass::OutOfMemory
+    } else {
+        CauseClass::ScaleOutLate
+    };
+    Ok(Stop::from(error).because(trial.cause(class)))
+}
+
+/// Raises the load step by step as long as the replicas keep up and it is too little for the
+/// autoscaler to ask for its maximum; goes on until dropped.
+async fn raise(
+    trial: &Trial,
+    autoscaler: &Autoscaler,
+    current: &RefCell<Option<Load>>,
+) -> Result<Infallible, Stop> {
+    let scope = scope(trial, autoscaler);
+    let wants = wait::autoscaler_wants(autoscaler.max);
     let mut idx = 0usize;
     let mut keeps_up_ms = None;
     loop {
@@ -129,6 +148,8 @@ async fn raise(trial: &Trial, current: &RefCell<Option<Load>>) -> Result<Infalli
             idx.saturating_sub(N_BACK)
         } else if stats.latency_ms.p90 > keeps_up_ms {
             idx.saturating_sub(1)
+        } else if wants.check(&scope.list().await?).is_ok() {
+            idx
         } else {
             (idx + 1).min(RATES.len() - 1)
         };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::base::secs;
-use crate::k8s::{is_pod_ready, is_terminating};
+use crate::k8s::{is_pod_active, is_pod_ready};
 use crate::load::ArrivalPlan;
 use crate::observe::CauseClass;
 use crate::suite::{Aspect, Held, Lane, Phase, Scenario, Start, Stop, Trial};
@@ -40,7 +40,7 @@ async fn run(trial: &Trial) -> Result<Held, Stop> {
     tokio::time::sleep(STUCK).await;
     let (mut most_new, mut fewest_ready) = (0, usize::MAX);
     observer.replay(|_, pods| {
-        let live = || pods.values().filter(|pod| !is_terminating(pod));
+        let live = || pods.values().filter(|pod| is_pod_active(pod));
         most_new = most_new.max(live().filter(|pod| gates::is_gated(pod)).count());
         fewest_ready = fewest_ready.min(live().filter(|pod| is_pod_ready(pod)).count());
     });

@@ -25,20 +25,33 @@ pub(super) const SCENARIO: Scenario = Scenario {
     needs: &[],
     aspects: &[Aspect::Lifecycle, Aspect::Traffic],
     start: Start::Serving,
-    prepare: None,
+    prepare: Some(|trial| Box::pin(prepare(trial))),
     run: |trial| Box::pin(run(trial)),
 };
 
+async fn prepare(trial: &Trial) -> Result<Held, Stop> {
+    match &trial.target().front.autoscaler {
+        Some(autoscaler) if !autoscaler.can_scale() => Err(Stop::ignored(autoscaler.fixed_size())),
+        _ => Ok(format!("up to {N_MORE} more replicas")),
+    }
+}
+
 async fn run(trial: &Trial) -> Result<Held, Stop> {
     let front = &trial.target().front;
+    let n_before = trial.live_pods_of(&front.workload).await?.len();
     let load = vec![Lane::Fresh(ArrivalPlan::constant(PER_SECOND))];
     let load = trial.start_load(load).await?;
     let wanted = scale_up(trial).await?;
-    let ready = wait::n_pods_ready(usize::try_from(wanted).unwrap_or(0));
+    let n_wanted = usize::try_from(wanted).unwrap_or(0);
+    let ready = wait::n_pods_ready(n_wanted);
     wait::until(&trial.scope_of(&front.workload), &ready, wait::POD_STARTED).await?;
     tokio::time::sleep(TAIL).await;
     let records = trial.stop_load(load).await;
     trial.enter(Phase::Assess);
+    if n_before >= n_wanted {
+        let expected = format!("a scale-up to {wanted} replicas");
+        return Err(Stop::inconclusive(expected, format!("there were {n_before} before")));
+    }
     trial.no_failures(&records, &format!("a scale-up to {wanted} replicas"))
 }
 

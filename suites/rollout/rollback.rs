@@ -71,6 +71,6 @@ fn is_refused(pod: &Pod) -> bool {
     statuses.unwrap_or(&[]).iter().any(|container| {
         let waiting = container.state.as_ref().and_then(|state| state.waiting.as_ref());
         let reason = waiting.and_then(|waiting| waiting.reason.as_deref());
-        matches!(reason, Some("ErrImagePull" | "ImagePullBackOff"))
+        matches!(reason, Some("ErrImagePull" | "ImagePullBackOff" | "ErrImageNeverPull"))
     })
 }

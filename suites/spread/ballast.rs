@@ -51,7 +51,9 @@ pub async fn load_all_but_one(trial: &Trial) -> Result<Held, Stop> {
     }
     let scope = Scope::labelled(Api::<Pod>::namespaced(client, NAMESPACE), LABEL);
     let n_busy = workers.len().saturating_sub(1);
-    wait::until(&scope, &wait::n_pods_ready(n_busy), wait::POD_STARTED).await?;
+    // Ballast is no part of the stack: that it does not start says nothing about the claim.
+    let started = wait::until(&scope, &wait::n_pods_ready(n_busy), wait::POD_STARTED).await;
+    started.map_err(|error| Stop::errored(format!("the ballast does not start\n{error}")))?;
     Ok(format!("{n_busy} workers are busy"))
 }
 

@@ -2,23 +2,38 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node, Pod};
 
-use crate::k8s::{is_pod_ready, is_terminating};
+use crate::k8s::{fits_node, is_pod_ready, is_terminating};
 use crate::observe::CauseClass;
 use crate::suite::{Held, Stop, Trial, workers};
 use crate::wait::Condition;
 
-/// Judges that the front's replicas are on as many nodes as there are replicas or workers.
+/// Judges that the front's replicas are on as many nodes as there are replicas or workers that it may
+/// use.
 ///
 /// # Errors
-/// Replicas share a node although another has none.
+/// Replicas share a node although another has none. Inconclusive with fewer replicas than wished, or
+/// a single worker.
 pub async fn judge(trial: &Trial, when: &str) -> Result<Held, Stop> {
     trial.several_replicas()?;
     let pods = trial.live_pods_of(&trial.target().front.workload).await?;
-    let n_workers = workers(trial).await?.len();
+    let wish = usize::try_from(trial.target().wish()).unwrap_or(0);
+    if pods.len() < wish {
+        let seen = format!("there are {} replicas {when}", pods.len());
+        return Err(Stop::inconclusive(format!("{wish} replicas to judge"), seen));
+    }
+    let open = workers(trial).await?;
+    if open.len() < 2 {
+        let seen = format!("the cluster has {}", open.len());
+        return Err(Stop::inconclusive("two workers to tell replicas apart", seen));
+    }
+    let spec = pods.first().and_then(|pod| pod.spec.as_ref());
+    let usable = |node: &&Arc<Node>| spec.is_none_or(|spec| fits_node(spec, node));
+    let n_workers = open.iter().filter(usable).count();
     let nodes = Trial::placement(&pods);
-    let possible = pods.len().min(n_workers);
+    // A stack that keeps to one node of several by itself has all its replicas there.
+    let possible = pods.len().min(n_workers).max(2);
     if nodes.len() >= possible {
         return Ok(format!(
             "{} replicas on {} of {n_workers} workers {when}",

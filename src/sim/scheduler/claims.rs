@@ -7,11 +7,11 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::StorageClass;
 
-use crate::k8s::{bytes, matches_selector};
+use crate::k8s::{bytes, matches_selector, node_term_matches};
 use crate::sim::api::Objects;
 use crate::sim::profile::Profile;
 
-use super::filter::node::{node_labels, term_matches};
+use super::filter::node::node_labels;
 use super::node_info::NodeInfo;
 use super::reason::{Plugin, Reason, Rejection};
 use super::terms::Labels;
@@ -255,7 +255,7 @@ fn reachable(volume: &PersistentVolume, info: &NodeInfo) -> bool {
     let Some(required) = affinity.and_then(|a| a.required.as_ref()) else { return true };
     let empty = Labels::new();
     let labels = node_labels(info.node.as_deref(), &empty);
-    required.node_selector_terms.iter().any(|term| term_matches(term, labels, &info.name))
+    required.node_selector_terms.iter().any(|term| node_term_matches(term, labels, &info.name))
 }
 
 /// Whether the class can make a volume for the node (`binder.go:checkVolumeProvisions`).

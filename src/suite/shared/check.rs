@@ -10,7 +10,7 @@ use kube::{Api, ResourceExt as _};
 use serde_json::Value;
 
 use crate::base::{ObjectRef, secs};
-use crate::k8s::{is_pod_ready, is_terminating};
+use crate::k8s::{has_finished, is_pod_active, is_pod_ready, is_terminating};
 use crate::stack::Manifest;
 use crate::wait::{self, Deadline};
 
@@ -43,7 +43,7 @@ pub(super) enum Difference {
     /// An object that the stack did not make.
     Extra(Box<Found>),
     /// The autoscaler holds more replicas than at the start, and for how long at most.
-    Scaled { workload: ObjectRef, replicas: i32, window_s: u64 },
+    Scaled { workload: ObjectRef, replicas: i32, within: Option<Duration> },
     /// The pods of a workload run on fewer nodes than at the start.
     Crowded { workload: ObjectRef, n_nodes: usize, n_before: usize },
     /// Something is under way.
@@ -66,7 +66,9 @@ impl Difference {
         match self {
             Difference::Changed(..) | Difference::Extra(_) => Remedy::Mend,
             Difference::Unsettled(_) => Remedy::Wait,
-            Difference::Scaled { window_s, .. } if secs(*window_s) <= REBUILD_TAKES => Remedy::Wait,
+            Difference::Scaled { within: Some(within), .. } if *within <= REBUILD_TAKES => {
+                Remedy::Wait
+            }
             _ => Remedy::Rebuild,
         }
     }
@@ -81,8 +83,12 @@ impl fmt::Display for Difference {
                 write!(f, "{object} was changed at {at}")
             }
             Difference::Extra(found) => write!(f, "{} is left over", found.object),
-            Difference::Scaled { workload, replicas, window_s } => {
-                write!(f, "{workload} is held at {replicas} replicas for up to {window_s} s")
+            Difference::Scaled { workload, replicas, within } => {
+                write!(f, "{workload} is held at {replicas} replicas ")?;
+                match within {
+                    Some(within) => write!(f, "for up to {} s", within.as_secs()),
+                    None => f.write_str("for ever"),
+                }
             }
             Difference::Crowded { workload, n_nodes, n_before } => {
                 write!(f, "the pods of {workload} run on {n_nodes} nodes, not on {n_before}")
@@ -213,7 +219,7 @@ impl SharedCluster {
         Ok((replicas > target.wish()).then(|| Difference::Scaled {
             workload: workload.reference(),
             replicas,
-            window_s: autoscaler.window_s,
+            within: autoscaler.scale_in(),
         }))
     }
 
@@ -232,11 +238,11 @@ impl SharedCluster {
             }
         }
         for manifest in self.request.stack.objects().iter().filter(|m| selects_pods(m)) {
-            let n = pods_of(manifest, &pods).len();
+            let n = pods_of(manifest, &pods).iter().filter(|pod| is_pod_active(pod)).count();
             let wanted = self.wanted(manifest);
-            if !wanted.contains(&n) {
+            if n != wanted {
                 let object = &manifest.object_ref;
-                found.push(Difference::Unsettled(format!("{object} has {n} pods, not {wanted:?}")));
+                found.push(Difference::Unsettled(format!("{object} has {n} pods, not {wanted}")));
             }
         }
         if found.is_empty() && scenario.aspects.contains(&Aspect::Scheduling) {
@@ -250,17 +256,17 @@ impl SharedCluster {
         Ok(found)
     }
 
-    /// How many pods a workload may have: what its manifest says, or its autoscaler's minimum.
-    fn wanted(&self, manifest: &Manifest) -> Vec<usize> {
-        let replicas = manifest.value.pointer("/spec/replicas").and_then(Value::as_u64);
-        let replicas = usize::try_from(replicas.unwrap_or(1)).unwrap_or(usize::MAX);
+    /// How many pods a workload has at rest: what its manifest says, or its autoscaler's minimum.
+    fn wanted(&self, manifest: &Manifest) -> usize {
         let autoscaler = self.target.as_ref().and_then(|target| target.front.autoscaler.as_ref());
         match autoscaler {
             Some(autoscaler) if self.is_autoscaled(&manifest.object_ref) => {
-                let min = usize::try_from(autoscaler.min).unwrap_or(0);
-                vec![min, min.max(replicas)]
+                usize::try_from(autoscaler.min).unwrap_or(0)
             }
-            _ => vec![replicas],
+            _ => {
+                let replicas = manifest.value.pointer("/spec/replicas").and_then(Value::as_u64);
+                usize::try_from(replicas.unwrap_or(1)).unwrap_or(usize::MAX)
+            }
         }
     }
 
@@ -333,8 +339,4 @@ impl SharedCluster {
             Err(error) => Err(error.into()),
         }
     }
-}
-
-fn has_finished(pod: &k8s_openapi::api::core::v1::Pod) -> bool {
-    pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Succeeded")
 }

@@ -9,7 +9,7 @@ use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 
 use crate::base::ObjectRef;
-use crate::k8s::matches_selector;
+use crate::k8s::{is_pod_active, matches_selector};
 use crate::stack::Manifest;
 use crate::wait::Scope;
 
@@ -136,7 +136,8 @@ impl SharedCluster {
         workloads
             .map(|manifest| {
                 let own = pods_of(manifest, pods);
-                let nodes: BTreeSet<_> = own.iter().filter_map(|pod| node_of(pod)).collect();
+                let own = own.iter().filter(|pod| is_pod_active(pod));
+                let nodes: BTreeSet<_> = own.filter_map(|pod| node_of(pod)).collect();
                 (manifest.object_ref.clone(), nodes.len())
             })
             .collect()

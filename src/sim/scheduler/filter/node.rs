@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{
-    Node, NodeSelectorRequirement, NodeSelectorTerm, Pod, Taint, Toleration,
-};
+use k8s_openapi::api::core::v1::{Node, Pod, Taint, Toleration};
 
-use crate::k8s::matches_labels;
+use crate::k8s::{matches_labels, node_term_matches};
 
 use super::super::class::PodClass;
 use super::super::node_info::NodeInfo;
@@ -57,44 +55,13 @@ pub fn required_matches(class: &PodClass, info: &NodeInfo) -> bool {
     let labels = node_labels(info.node.as_deref(), &empty);
     let selected = matches_labels(&class.node_selector, labels);
     let wanted = class.required_nodes.as_ref();
-    selected && wanted.is_none_or(|terms| terms.iter().any(|t| term_matches(t, labels, &info.name)))
+    selected
+        && wanted.is_none_or(|terms| terms.iter().any(|t| node_term_matches(t, labels, &info.name)))
 }
 
 /// The labels of a node.
 pub fn node_labels<'a>(node: Option<&'a Node>, empty: &'a Labels) -> &'a Labels {
     node.and_then(|node| node.metadata.labels.as_ref()).unwrap_or(empty)
-}
-
-/// `component-helpers/scheduling/corev1/nodeaffinity`: an empty term matches nothing.
-pub fn term_matches(term: &NodeSelectorTerm, labels: &Labels, name: &str) -> bool {
-    let expressions = term.match_expressions.as_deref().unwrap_or(&[]);
-    let fields = term.match_fields.as_deref().unwrap_or(&[]);
-    let field = |r: &NodeSelectorRequirement| {
-        r.key == "metadata.name" && requirement_matches(r, Some(name))
-    };
-    !(expressions.is_empty() && fields.is_empty())
-        && expressions
-            .iter()
-            .all(|r| requirement_matches(r, labels.get(&r.key).map(String::as_str)))
-        && fields.iter().all(field)
-}
-
-fn requirement_matches(requirement: &NodeSelectorRequirement, value: Option<&str>) -> bool {
-    let values = requirement.values.as_deref().unwrap_or(&[]);
-    let compare = |holds: fn(&i64, &i64) -> bool| {
-        let actual = value.and_then(|v| v.parse::<i64>().ok());
-        let bound = values.first().and_then(|v| v.parse::<i64>().ok());
-        actual.zip(bound).is_some_and(|(actual, bound)| holds(&actual, &bound))
-    };
-    match requirement.operator.as_str() {
-        "In" => value.is_some_and(|v| values.iter().any(|known| known == v)),
-        "NotIn" => value.is_none_or(|v| !values.iter().any(|known| known == v)),
-        "Exists" => value.is_some(),
-        "DoesNotExist" => value.is_none(),
-        "Gt" => compare(i64::gt),
-        "Lt" => compare(i64::lt),
-        _ => false,
-    }
 }
 
 /// Whether one of `tolerations` tolerates `taint` (`api/core/v1/toleration.go:ToleratesTaint`).

@@ -2,10 +2,11 @@
 
 use super::super::class::PodClass;
 use super::super::filter::Attempt;
-use super::super::filter::node::{node_labels, term_matches, tolerates};
+use super::super::filter::node::{node_labels, tolerates};
 use super::super::node_info::NodeInfo;
 use super::super::nodes::{NodeIdx, Nodes};
 use super::super::terms::Labels;
+use crate::k8s::node_term_matches;
 
 /// Images smaller than this after spreading count nothing (`image_locality.go:minThreshold`).
 const MIN_IMAGE_BYTES: u64 = 23 << 20;
@@ -45,7 +46,8 @@ pub fn preferred_affinity(
     for (score, &idx) in raw.iter_mut().zip(feasible) {
         let info = nodes.get(idx);
         let labels = node_labels(info.node.as_deref(), &empty);
-        let matching = preferred.iter().filter(|p| term_matches(&p.preference, labels, &info.name));
+        let matching =
+            preferred.iter().filter(|p| node_term_matches(&p.preference, labels, &info.name));
         *score = matching.map(|p| i64::from(p.weight)).sum();
     }
     true
