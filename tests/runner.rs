@@ -166,6 +166,27 @@ fn a_field_the_simulator_does_not_act_on_is_named_with_its_line() {
     assert_eq!(https.verdict, Verdict::Failed, "{}", https.message);
 }
 
+/// Something that is no server beside the server of [`PLAIN`].
+const SIDECAR: &str = "      containers:
+      - {name: side, image: 'busybox:1', command: [sleep, inf]}
+";
+
+#[test]
+fn the_log_of_the_container_that_serves_tells_what_reached_a_pod() {
+    let gate = |yaml: &str| {
+        let mut request = request(yaml, suites::all(), &["readiness::gate"]);
+        request.apps.push(plain_app());
+        run(&request, &mut |_| {}).expect("it runs").scenarios.remove(0)
+    };
+    let yaml = PLAIN.replace("      containers:\n", SIDECAR);
+    let told = gate(&yaml.replace("web:1\n", "web:1\n        ports: [{containerPort: 8080}]\n"));
+    assert_eq!(told.verdict, Verdict::Passed, "{}", told.message);
+    // Without the port nobody knows which container serves, and the first one logs nothing.
+    let silent = gate(&yaml);
+    assert_eq!(silent.verdict, Verdict::Inconclusive, "{}", silent.message);
+    assert!(silent.message.contains("the program logs no requests"), "{}", silent.message);
+}
+
 /// Spares no pod of [`PLAIN`].
 const TIGHT_BUDGET: &str = r"---
 apiVersion: policy/v1
