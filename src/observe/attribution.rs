@@ -2,6 +2,7 @@
 //!
 //! | rule | what is known | class |
 //! |---|---|---|
+//! | status | a status that was not there before | early-traffic of a young pod, else app-error |
 //! | state | the transport knows the pod's state | by that state |
 //! | memory | a container was killed for its memory about then | out-of-memory |
 //! | deleted | a pod was marked for deletion shortly before | termination-race |
@@ -79,6 +80,18 @@ fn cause_of(
     failed_ms: u64,
     timeline: &Timeline,
 ) -> (CauseClass, Option<ObjectRef>) {
+    if matches!(outcome, Outcome::Unexpected(_)) {
+        // Somebody listens: a program that is not through with its start, or one that errs.
+        let object = backend.map(|backend| backend.object.clone());
+        let recent = timeline.between(sent_ms.saturating_sub(YOUNG_HAZARD_MS), failed_ms);
+        let young = recent.iter().rev().find(|moment| {
+            moment.what == What::Ready && object.as_ref().is_none_or(|it| *it == moment.object)
+        });
+        return match young {
+            Some(ready) => (CauseClass::EarlyTraffic, Some(ready.object.clone())),
+            None => (CauseClass::AppError, object),
+        };
+    }
     if let Some(backend) = backend
         && let Some(class) = by_state(backend, outcome, failed_ms, timeline)
     {
@@ -258,6 +271,24 @@ mod tests {
         let classes: Vec<_> = causes.iter().map(|cause| (cause.class, cause.count)).collect();
         assert_eq!(classes, [(CauseClass::EarlyTraffic, 2), (CauseClass::TerminationRace, 1)]);
         assert_eq!((causes[0].at_ms, causes[0].object.clone()), (10, Some(pod("a"))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wrong_status_is_of_a_start_or_of_the_program() {
+        let start = Instant::now();
+        let class = |at_ms, state| {
+            let records = [record(start, at_ms, Outcome::Unexpected(404), state)];
+            // An old pod ends as soon as the new one is ready, and is not why the file is missing.
+            let moments = vec![
+                moment(20_000, What::Ready),
+                Moment { object: pod("b"), ..moment(20_010, What::Deleted) },
+            ];
+            attribute(&records, start, &Timeline::new(moments))[0].class
+        };
+        assert_eq!(class(21_000, None), CauseClass::EarlyTraffic);
+        assert_eq!(class(21_000, Some(BackendState::Serving)), CauseClass::EarlyTraffic);
+        assert_eq!(class(19_000, None), CauseClass::AppError);
+        assert_eq!(class(40_000, Some(BackendState::Serving)), CauseClass::AppError);
     }
 
     #[tokio::test(start_paused = true)]

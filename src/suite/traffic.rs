@@ -2,10 +2,11 @@
 
 use http::Method;
 
-use crate::load::{ArrivalPlan, Connection, Load, Record, Source};
-use crate::observe::{CauseClass, attribute};
+use crate::load::{ArrivalPlan, Connection, Load, Record, Served, Source};
+use crate::observe::attribute;
 
 use super::stop::Stop;
+use super::target::Program;
 use super::trial::Trial;
 
 /// Kept connections are replaced at this age, as clients with a maximum connection age do; the
@@ -15,6 +16,8 @@ const CONNECTION_AGE_S: f64 = 10.0;
 const N_CONNECTIONS: u64 = 8;
 /// The smallest load that says something about a claim of zero failures.
 const MIN_EXPOSURE: usize = 100;
+/// Setup chose the cheap path for this answer.
+const CHEAP: Served = Served::With(200);
 /// A call that WordPress answers without a session, and which is not idempotent.
 const XMLRPC_HELLO: &str = "<?xml version=\"1.0\"?><methodCall><methodName>demo.sayHello\
                             </methodName><params></params></methodCall>";
@@ -63,11 +66,32 @@ impl Trial {
         let factor = if per_second > 0.0 { self.pace_for(per_second).await? } else { 1.0 };
         let lanes = lanes.into_iter().map(|lane| lane.paced(factor));
         self.watch_pods().await?;
-        let sources = lanes.map(|lane| self.source(lane)).collect::<Result<_, _>>();
+        let lanes: Vec<Lane> = lanes.collect();
+        let asks_for_pages = lanes.iter().any(|lane| matches!(lane, Lane::Page(_)));
+        let page = if asks_for_pages { self.page_served().await } else { Served::Successfully };
+        let sources = lanes.into_iter().map(|lane| self.source(lane, page));
+        let sources = sources.collect::<Result<_, _>>();
         Ok(Load::start(self.transport(), sources.map_err(Stop::errored)?))
     }
 
-    fn source(&self, lane: Lane) -> Result<Source, String> {
+    /// How the front page is to be answered: a program other than WordPress may redirect from there, or
+    /// have nothing there, and is held to what it did when first asked.
+    async fn page_served(&self) -> Served {
+        if self.target().front.program == Program::WordPress {
+            return Served::Successfully;
+        }
+        if let Some(served) = self.page.get() {
+            return served;
+        }
+        let served = match self.get("/").await {
+            Ok(reply) if reply.status < 500 => Served::With(reply.status),
+            _ => return Served::Successfully,
+        };
+        self.page.set(Some(served));
+        served
+    }
+
+    fn source(&self, lane: Lane, page: Served) -> Result<Source, String> {
         let door = self.door()?;
         let cheap = || door.template(Method::GET, self.cheap_path());
         Ok(match lane {
@@ -76,6 +100,7 @@ impl Trial {
                 Source {
                     name: "GET fresh",
                     plan,
+                    served: CHEAP,
                     call: Box::new(move |_| get.call(Connection::Fresh)),
                 }
             }
@@ -89,24 +114,30 @@ impl Trial {
                     get.call(Connection::Kept(id))
                 };
                 let plan = ArrivalPlan::constant(per_second);
-                Source { name: "GET kept", plan, call: Box::new(call) }
+                Source { name: "GET kept", plan, served: CHEAP, call: Box::new(call) }
             }
             Lane::Post(plan) => {
                 let post = match self.target().front.program {
-                    super::target::Program::WordPress => {
+                    Program::WordPress => {
                         door.template(Method::POST, "/xmlrpc.php")?.body("text/xml", XMLRPC_HELLO)
                     }
-                    super::target::Program::Other => door
+                    Program::Other => door
                         .template(Method::POST, "/")?
                         .body("application/x-www-form-urlencoded", "seatrial=1"),
                 };
-                Source { name: "POST", plan, call: Box::new(move |_| post.call(Connection::Fresh)) }
+                Source {
+                    name: "POST",
+                    plan,
+                    served: Served::BelowServerError,
+                    call: Box::new(move |_| post.call(Connection::Fresh)),
+                }
             }
             Lane::Page(plan) => {
                 let get = door.template(Method::GET, "/")?;
                 Source {
                     name: "GET page",
                     plan,
+                    served: page,
                     call: Box::new(move |_| get.call(Connection::Fresh)),
                 }
             }
@@ -163,15 +194,6 @@ impl Trial {
             });
         }
         stop
-    }
-
-    /// How many failures in `records` have the cause `class`.
-    pub fn n_caused_by(&self, records: &[Record], class: CauseClass) -> u64 {
-        attribute(records, self.started(), &self.timeline())
-            .iter()
-            .filter(|found| found.class == class)
-            .map(|found| found.count)
-            .sum()
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::engine::Engine;
-use crate::load::{Record, Transport};
+use crate::load::{Record, Served, Transport};
 use crate::observe::{Requests, Timeline};
 use crate::stack::Stack;
 use crate::wait::{Observer, Scope};
@@ -37,6 +37,8 @@ pub struct Trial {
     counter: Cell<u64>,
     touched: Cell<bool>,
     pub(super) pace: Pace,
+    /// How the front page was answered when a load first asked for it.
+    pub(super) page: Cell<Option<Served>>,
 }
 
 /// Room for the numbers of one trial on a cluster that is shared by several.
@@ -76,6 +78,7 @@ impl Trial {
             counter: Cell::new(nth.unwrap_or(0).wrapping_mul(NUMBERS_PER_TRIAL)),
             touched: Cell::new(false),
             pace: if nth.is_some() { Pace::to_be_measured() } else { Pace::full() },
+            page: Cell::new(None),
         }
     }
 
