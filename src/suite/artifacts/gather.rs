@@ -266,7 +266,7 @@ fn timeline(trial: &Trial) -> String {
     let timeline = trial.timeline();
     let lines = timeline.moments().iter().map(|moment| {
         let what = match &moment.what {
-            What::Fact(what) | What::Act(what) => what.clone(),
+            What::Fact(what) => what.clone(),
             other => format!("{other:?}"),
         };
         let at_s = moment.at_ms as f64 / 1000.0;
