@@ -8,6 +8,7 @@ mod actions;
 mod artifacts;
 mod blame;
 mod discover;
+mod exposure;
 mod http;
 mod judge;
 mod pace;

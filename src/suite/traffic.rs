@@ -5,6 +5,7 @@ use http::Method;
 use crate::load::{ArrivalPlan, Connection, Load, Record, Served, Source};
 use crate::observe::attribute;
 
+use super::exposure::Exposure;
 use super::stop::Stop;
 use super::target::Program;
 use super::trial::Trial;
@@ -16,6 +17,10 @@ const CONNECTION_AGE_S: f64 = 10.0;
 const N_CONNECTIONS: u64 = 8;
 /// The smallest load that says something about a claim of zero failures.
 const MIN_EXPOSURE: usize = 100;
+/// The smallest rate around the ends and starts of pods that says something. Nine ends, as in three
+/// rollouts of three replicas, of 100 ms each, the usual time between a pod's end and the proxies'
+/// taking note, are then met nine times out of ten by one request at least to one pod of four.
+const MIN_PER_SECOND: f64 = 10.0;
 /// Setup chose the cheap path for this answer.
 const CHEAP: Served = Served::With(200);
 /// A call that WordPress answers without a session, and which is not idempotent.
@@ -156,6 +161,27 @@ impl Trial {
     /// # Errors
     /// Failed with the causes, or inconclusive when too little was sent.
     pub fn no_failures(&self, records: &[Record], during: &str) -> Result<String, Stop> {
+        self.judge_failures(records, during, 0)
+    }
+
+    /// As `no_failures`, for a claim about the ends and starts of the front's pods.
+    ///
+    /// # Errors
+    /// Failed with the causes, or inconclusive when too little was sent around them.
+    pub fn no_failures_around_pods(
+        &self,
+        records: &[Record],
+        during: &str,
+    ) -> Result<String, Stop> {
+        self.judge_failures(records, during, MIN_EXPOSURE)
+    }
+
+    fn judge_failures(
+        &self,
+        records: &[Record],
+        during: &str,
+        min_exposed: usize,
+    ) -> Result<String, Stop> {
         let n_failed = records.iter().filter(|record| !record.outcome.is_ok()).count();
         let expected = format!("no failed request during {during}");
         if n_failed == 0 && records.len() < MIN_EXPOSURE {
@@ -172,10 +198,21 @@ impl Trial {
             return Err(Stop::inconclusive(expected, seen));
         }
         if n_failed == 0 {
+            let exposure = self.exposure(records);
+            if let Some(seen) = too_little(&exposure, min_exposed) {
+                return Err(Stop::inconclusive(expected, seen));
+            }
+            let around = match exposure.n_windows {
+                0 => String::new(),
+                n => {
+                    format!(", {} of them around {n} ends and starts of pods", exposure.n_requests)
+                }
+            };
             let pace = self.pace.measured().map_or(String::new(), |affordable| {
                 format!(" (at most {affordable:.0} a second, a quarter of what the cluster serves)")
             });
-            return Ok(format!("{} requests{pace}, none failed during {during}", records.len()));
+            let n = records.len();
+            return Ok(format!("{n} requests{pace}{around}, none failed during {during}"));
         }
         let seen = format!("{n_failed} of {} failed ({})", records.len(), classes(records));
         Err(self.blame_records(Stop::failed(expected, seen), records))
@@ -197,9 +234,47 @@ impl Trial {
     }
 }
 
+/// Why `exposure` is too little, if it is.
+fn too_little(exposure: &Exposure, min_exposed: usize) -> Option<String> {
+    let Exposure { n_windows, n_requests, .. } = *exposure;
+    if n_windows == 0 && min_exposed > 0 {
+        return Some("no pod of the front was seen to end or to start".to_owned());
+    }
+    let around =
+        format!("{n_requests} requests were due around {n_windows} ends and starts of pods");
+    let per_second = exposure.per_second();
+    if n_windows > 0 && per_second < MIN_PER_SECOND {
+        return Some(format!(
+            "{around}, {per_second:.1} a second; below {MIN_PER_SECOND:.0} a second most failures go \
+             unseen: give the cluster more CPU"
+        ));
+    }
+    (n_requests < min_exposed)
+        .then(|| format!("only {around}, and {min_exposed} are the least that say something"))
+}
+
 /// `2xx x100, refused x3`.
 fn classes(records: &[Record]) -> String {
     let stats = crate::load::Stats::of(records);
     let classes = stats.by_class.iter().map(|(class, count)| format!("{class} x{count}"));
     classes.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_load_shows_nothing_and_a_slow_cluster_is_judged_still() {
+        let exposure = |n_requests, window_ms| Exposure { n_windows: 9, n_requests, window_ms };
+        // A request a second: more than a hundred in all, and hardly any that could have failed.
+        let seen = too_little(&exposure(135, 135_000), MIN_EXPOSURE).expect("inconclusive");
+        assert!(seen.starts_with("135 requests") && seen.contains("1.0 a second"), "{seen}");
+        // The slowest cluster that is known still gets thirty a second.
+        assert_eq!(too_little(&exposure(1_350, 45_000), MIN_EXPOSURE), None);
+        assert!(too_little(&exposure(60, 2_000), MIN_EXPOSURE).is_some(), "too short");
+        assert_eq!(too_little(&exposure(60, 2_000), 0), None, "where it is not about pods");
+        let none = Exposure::default();
+        assert!(too_little(&none, MIN_EXPOSURE).is_some() && too_little(&none, 0).is_none());
+    }
 }

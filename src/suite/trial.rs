@@ -31,7 +31,7 @@ pub struct Trial {
     started: Instant,
     phase: watch::Sender<Phase>,
     entry: OnceCell<Entry>,
-    pods: RefCell<Option<Observer<Pod>>>,
+    pub(super) pods: RefCell<Option<Observer<Pod>>>,
     pub(super) records: RefCell<Vec<Record>>,
     cleanups: RefCell<Vec<LocalBoxFuture<'static, Result<(), Stop>>>>,
     counter: Cell<u64>,

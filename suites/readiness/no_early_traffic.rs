@@ -39,7 +39,7 @@ async fn run(trial: &Trial) -> Result<Held, Stop> {
     tokio::time::sleep(TAIL).await;
     let records = trial.stop_load(load).await;
     trial.enter(Phase::Assess);
-    trial.no_failures(&records, &format!("a scale-up to {wanted} replicas"))
+    trial.no_failures_around_pods(&records, &format!("a scale-up to {wanted} replicas"))
 }
 
 /// Asks for more replicas, of the autoscaler where there is one: it would undo any other way.
