@@ -6,10 +6,15 @@ use std::sync::{Arc, Mutex};
 use seatrial::base::{millis, secs};
 use seatrial::engine::sim::GenericApp;
 use seatrial::k8s::Profile;
+use seatrial::load::ArrivalPlan;
 use seatrial::observe::{RunOutcome, Verdict};
 use seatrial::stack::Stack;
-use seatrial::suite::{Claim, EngineChoice, Phase, RunRequest, Scenario, Start, Stop, Suite, run};
+use seatrial::suite::{
+    Claim, EngineChoice, Lane, Phase, RunRequest, Scenario, Start, Stop, Suite, run,
+};
 use seatrial::suites;
+use seatrial::wait;
+use serde_json::json;
 
 /// A front of two replicas of an image without a built-in model.
 const PLAIN: &str = r"
@@ -176,6 +181,78 @@ fn a_field_the_simulator_does_not_act_on_is_named_with_its_line() {
     assert_eq!(https.verdict, Verdict::Unknown, "{}", https.message);
     let line = "stack.yaml:22: spec.trafficDistribution of Service default/web";
     assert!(https.message.contains(line), "{}", https.message);
+}
+
+/// Something that is no server beside the server of [`PLAIN`].
+const SIDECAR: &str = "      containers:
+      - {name: side, image: 'busybox:1', command: [sleep, inf]}
+";
+
+#[test]
+fn the_log_of_the_container_that_serves_tells_what_reached_a_pod() {
+    let gate = |yaml: &str| {
+        let mut request = request(yaml, suites::all(), &["readiness::gate"]);
+        request.apps.push(plain_app());
+        run(&request, &mut |_| {}).expect("it runs").scenarios.remove(0)
+    };
+    let yaml = PLAIN.replace("      containers:\n", SIDECAR);
+    let told = gate(&yaml.replace("web:1\n", "web:1\n        ports: [{containerPort: 8080}]\n"));
+    assert_eq!(told.verdict, Verdict::Passed, "{}", told.message);
+    // Without the port nobody knows which container serves, and the first one logs nothing.
+    let silent = gate(&yaml);
+    assert_eq!(silent.verdict, Verdict::Inconclusive, "{}", silent.message);
+    assert!(silent.message.contains("the program logs no requests"), "{}", silent.message);
+}
+
+/// Makes the image of the version that lacks its files known to the cluster.
+const WITHOUT_FILES: &str = r"---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: other, namespace: default}
+spec:
+  replicas: 0
+  selector: {matchLabels: {app: other}}
+  template:
+    metadata: {labels: {app: other}}
+    spec:
+      containers: [{name: other, image: 'example.com/team/empty:1'}]
+";
+
+static ROLLS: &[Suite] =
+    &[Suite { name: "rolls", charter: "tests", scenarios: &[LOSES_ITS_FILES] }];
+const LOSES_ITS_FILES: Scenario = Scenario {
+    start: Start::Serving,
+    ..story("loses_its_files", |trial| {
+        Box::pin(async {
+            let front = &trial.target().front.workload;
+            let lanes = vec![Lane::Fresh(ArrivalPlan::constant(20.0))];
+            let load = trial.start_load(lanes).await?;
+            let web = json!([{"name": "web", "image": "example.com/team/empty:1"}]);
+            let patch = json!({"spec": {"template": {"spec": {"containers": web}}}});
+            trial.patch(front, patch).await?;
+            trial.rolled_out(front, wait::ROLLOUT).await?;
+            let records = trial.stop_load(load).await;
+            trial.no_failures(&records, "a rollout")
+        })
+    })
+};
+
+#[test]
+fn a_page_that_is_there_no_more_is_a_failed_request() {
+    let mut request = request(&format!("{PLAIN}{WITHOUT_FILES}"), ROLLS, &[]);
+    request.apps.push(plain_app());
+    request.apps.push(GenericApp {
+        image: "example.com/team/empty".into(),
+        statuses: [("/".to_owned(), 404)].into(),
+        ..plain_app()
+    });
+    let outcome = run(&request, &mut |_| {}).expect("it runs").scenarios.remove(0);
+    assert_eq!(outcome.verdict, Verdict::Failed, "{}", outcome.message);
+    assert!(outcome.message.contains("404 x"), "{}", outcome.message);
+    let classes: Vec<&str> = outcome.causes.iter().map(|cause| cause.class.as_str()).collect();
+    assert_eq!(classes, ["early-traffic"], "its pods have just become ready");
+    let requests = outcome.requests.expect("there was a load");
+    assert!(requests.failed > 0 && requests.by_class["404"] == requests.failed, "{requests:?}");
 }
 
 /// Spares no pod of [`PLAIN`].

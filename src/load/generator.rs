@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::plan::ArrivalPlan;
-use super::record::{Outcome, Record};
+use super::record::{Outcome, Record, Served};
 use super::transport::{Call, Transport};
 
 /// A request due this long before the load is stopped is still sent, late: leaving it out would hide
@@ -22,6 +22,8 @@ pub struct Source {
     pub name: &'static str,
     /// When its requests are due.
     pub plan: ArrivalPlan,
+    /// Which answers serve the user.
+    pub served: Served,
     /// Makes the n-th request.
     pub call: Box<dyn Fn(u64) -> Call + Send>,
 }
@@ -72,16 +74,6 @@ impl Load {
         Load { shared, sources: tasks }
     }
 
-    /// The records so far, in the order in which the requests finished.
-    pub fn records_so_far(&self) -> Vec<Record> {
-        self.shared.records().clone()
-    }
-
-    /// How many requests have failed so far.
-    pub fn n_failed_so_far(&self) -> usize {
-        self.shared.records().iter().filter(|record| !record.outcome.is_ok()).count()
-    }
-
     /// Plans no further request, waits for those in flight, and returns all records ordered by
     /// planned start.
     pub async fn stop(mut self) -> Vec<Record> {
@@ -112,10 +104,10 @@ async fn run(source: Source, transport: Arc<dyn Transport>, shared: Arc<Shared>)
             () = sleep_until(planned) => {}
         }
         let pending = transport.call((source.call)(n));
-        let (name, shared) = (source.name, Arc::clone(&shared));
+        let (name, served, shared) = (source.name, source.served, Arc::clone(&shared));
         in_flight.spawn(async move {
             let started = Instant::now();
-            let (outcome, backend) = Outcome::of(pending.await);
+            let (outcome, backend) = Outcome::of(pending.await, served);
             let finished = Instant::now();
             let record = Record { source: name, planned, started, finished, outcome, backend };
             shared.records().push(record);
@@ -166,12 +158,15 @@ mod tests {
         }
     }
 
+    fn source(plan: ArrivalPlan) -> Source {
+        Source { name: "GET", plan, served: Served::With(200), call: Box::new(call) }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_sender_short_of_time_sends_late_and_says_so() {
         let transport: Arc<dyn Transport> = Arc::new(Slow(Mutex::new(0)));
         let plan = ArrivalPlan::constant(20.0);
-        let load =
-            Load::start(&transport, vec![Source { name: "GET", plan, call: Box::new(call) }]);
+        let load = Load::start(&transport, vec![source(plan)]);
         tokio::time::sleep(Duration::from_millis(990)).await;
         // The clock goes on while nothing runs, as when another task hogs the thread.
         tokio::time::advance(Duration::from_secs(2)).await;
@@ -185,8 +180,7 @@ mod tests {
     async fn slow_answers_do_not_hold_later_requests_back() {
         let transport: Arc<dyn Transport> = Arc::new(Slow(Mutex::new(0)));
         let plan = ArrivalPlan::constant(20.0);
-        let load =
-            Load::start(&transport, vec![Source { name: "GET", plan, call: Box::new(call) }]);
+        let load = Load::start(&transport, vec![source(plan)]);
         tokio::time::sleep(Duration::from_millis(1990)).await;
         let records = load.stop().await;
         let stats = Stats::of(&records);

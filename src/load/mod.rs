@@ -13,7 +13,7 @@ mod transport;
 
 pub use generator::{Load, Source};
 pub use plan::ArrivalPlan;
-pub use record::{Outcome, Record};
+pub use record::{Outcome, Record, Served};
 pub use stats::{LatencyMs, Stats};
 pub use tcp::TcpTransport;
 pub use transport::{

@@ -35,11 +35,11 @@ pub struct Stats {
     pub planned: u64,
     /// Requests that were sent.
     pub sent: u64,
-    /// Answered, and not with a 5xx.
+    /// Answered as they were to be.
     pub ok: u64,
     /// All others.
     pub failed: u64,
-    /// Count by class (`2xx`, `502`, `refused`, ...).
+    /// Count by class (`2xx`, `404`, `502`, `refused`, ...).
     pub by_class: BTreeMap<String, u64>,
     /// Latencies of the answered requests, counted from when they were due.
     pub latency_ms: LatencyMs,

@@ -2,6 +2,7 @@
 //!
 //! | rule | what is known | class |
 //! |---|---|---|
+//! | status | a status that was not there before | early-traffic of a young pod, else app-error |
 //! | state | the transport knows the pod's state | by that state |
 //! | memory | a container, or a process in it, was killed for its memory about then | out-of-memory |
 //! | nobody | 503, and about then no pod served | no-endpoint |
@@ -103,6 +104,18 @@ fn cause_of(
     failed_ms: u64,
     timeline: &Timeline,
 ) -> (CauseClass, Option<ObjectRef>) {
+    if matches!(outcome, Outcome::Unexpected(_)) {
+        // Somebody listens: a program that is not through with its start, or one that errs.
+        let object = backend.map(|backend| backend.object.clone());
+        let recent = timeline.between(sent_ms.saturating_sub(YOUNG_HAZARD_MS), failed_ms);
+        let young = recent.iter().rev().find(|moment| {
+            moment.what == What::Ready && object.as_ref().is_none_or(|it| *it == moment.object)
+        });
+        return match young {
+            Some(ready) => (CauseClass::EarlyTraffic, Some(ready.object.clone())),
+            None => (CauseClass::AppError, object),
+        };
+    }
     if let Some(backend) = backend
         && let Some(class) = by_state(backend, outcome, failed_ms, timeline)
     {

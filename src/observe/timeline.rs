@@ -24,8 +24,6 @@ pub enum What {
     Gone,
     /// A fact that only the engine knows, as in `ListenerClosed`.
     Fact(String),
-    /// Something the scenario did, as in `rollout 1`.
-    Act(String),
 }
 
 /// Something that happened, when, and to whom.

@@ -116,7 +116,7 @@ impl Trial {
         Ok(())
     }
 
-    /// Applies a merge patch to `workload`.
+    /// Applies a strategic merge patch to `workload`.
     ///
     /// # Errors
     /// What the API answered.
@@ -177,14 +177,14 @@ impl Trial {
         Ok(())
     }
 
-    /// Whether the log of `pod`'s container has a line with `marker`.
+    /// Whether the log of `pod`'s container that serves users has a line with `marker`.
     ///
     /// # Errors
     /// What the API answered.
     pub async fn logged(&self, pod: &Pod, marker: &str) -> Result<bool, Stop> {
-        let container = self.target().front.workload.containers.first();
+        let container = self.target().front.container_in(pod);
         let params = LogParams {
-            container: container.map(|(name, _)| name.clone()),
+            container: container.map(|container| container.name.clone()),
             ..LogParams::default()
         };
         let log = self.pods_api().logs(&pod.name_any(), &params).await?;

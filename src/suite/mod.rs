@@ -9,6 +9,7 @@ mod artifacts;
 mod autoscaler;
 mod blame;
 mod discover;
+mod exposure;
 mod http;
 mod judge;
 mod pace;

@@ -2,10 +2,12 @@
 
 use http::Method;
 
-use crate::load::{ArrivalPlan, Connection, Load, Record, Source};
-use crate::observe::{CauseClass, attribute};
+use crate::load::{ArrivalPlan, Connection, Load, Record, Served, Source};
+use crate::observe::attribute;
 
+use super::exposure::Exposure;
 use super::stop::Stop;
+use super::target::Program;
 use super::trial::Trial;
 
 /// Kept connections are replaced at this age, as clients with a maximum connection age do; the
@@ -15,6 +17,12 @@ const CONNECTION_AGE_S: f64 = 10.0;
 const N_CONNECTIONS: u64 = 8;
 /// The smallest load that says something about a claim of zero failures.
 const MIN_EXPOSURE: usize = 100;
+/// The smallest rate around the ends and starts of pods that says something. Nine ends, as in three
+/// rollouts of three replicas, of 100 ms each, the usual time between a pod's end and the proxies'
+/// taking note, are then met nine times out of ten by one request at least to one pod of four.
+const MIN_PER_SECOND: f64 = 10.0;
+/// Setup chose the cheap path for this answer.
+const CHEAP: Served = Served::With(200);
 /// A call that WordPress answers without a session, and which is not idempotent.
 const XMLRPC_HELLO: &str = "<?xml version=\"1.0\"?><methodCall><methodName>demo.sayHello\
                             </methodName><params></params></methodCall>";
@@ -63,11 +71,32 @@ impl Trial {
         let factor = if per_second > 0.0 { self.pace_for(per_second).await? } else { 1.0 };
         let lanes = lanes.into_iter().map(|lane| lane.paced(factor));
         self.watch_pods().await?;
-        let sources = lanes.map(|lane| self.source(lane)).collect::<Result<_, _>>();
+        let lanes: Vec<Lane> = lanes.collect();
+        let asks_for_pages = lanes.iter().any(|lane| matches!(lane, Lane::Page(_)));
+        let page = if asks_for_pages { self.page_served().await } else { Served::Successfully };
+        let sources = lanes.into_iter().map(|lane| self.source(lane, page));
+        let sources = sources.collect::<Result<_, _>>();
         Ok(Load::start(self.transport(), sources.map_err(Stop::errored)?))
     }
 
-    fn source(&self, lane: Lane) -> Result<Source, String> {
+    /// How the front page is to be answered: a program other than WordPress may redirect from there, or
+    /// have nothing there, and is held to what it did when first asked.
+    async fn page_served(&self) -> Served {
+        if self.target().front.program == Program::WordPress {
+            return Served::Successfully;
+        }
+        if let Some(served) = self.page.get() {
+            return served;
+        }
+        let served = match self.get("/").await {
+            Ok(reply) if reply.status < 500 => Served::With(reply.status),
+            _ => return Served::Successfully,
+        };
+        self.page.set(Some(served));
+        served
+    }
+
+    fn source(&self, lane: Lane, page: Served) -> Result<Source, String> {
         let door = self.door()?;
         let cheap = || door.template(Method::GET, self.cheap_path());
         Ok(match lane {
@@ -76,6 +105,7 @@ impl Trial {
                 Source {
                     name: "GET fresh",
                     plan,
+                    served: CHEAP,
                     call: Box::new(move |_| get.call(Connection::Fresh)),
                 }
             }
@@ -89,24 +119,30 @@ impl Trial {
                     get.call(Connection::Kept(id))
                 };
                 let plan = ArrivalPlan::constant(per_second);
-                Source { name: "GET kept", plan, call: Box::new(call) }
+                Source { name: "GET kept", plan, served: CHEAP, call: Box::new(call) }
             }
             Lane::Post(plan) => {
                 let post = match self.target().front.program {
-                    super::target::Program::WordPress => {
+                    Program::WordPress => {
                         door.template(Method::POST, "/xmlrpc.php")?.body("text/xml", XMLRPC_HELLO)
                     }
-                    super::target::Program::Other => door
+                    Program::Other => door
                         .template(Method::POST, "/")?
                         .body("application/x-www-form-urlencoded", "seatrial=1"),
                 };
-                Source { name: "POST", plan, call: Box::new(move |_| post.call(Connection::Fresh)) }
+                Source {
+                    name: "POST",
+                    plan,
+                    served: Served::BelowServerError,
+                    call: Box::new(move |_| post.call(Connection::Fresh)),
+                }
             }
             Lane::Page(plan) => {
                 let get = door.template(Method::GET, "/")?;
                 Source {
                     name: "GET page",
                     plan,
+                    served: page,
                     call: Box::new(move |_| get.call(Connection::Fresh)),
                 }
             }
@@ -128,6 +164,27 @@ impl Trial {
     /// # Errors
     /// Failed with the causes, or inconclusive when too little was sent.
     pub fn no_failures(&self, records: &[Record], during: &str) -> Result<String, Stop> {
+        self.judge_failures(records, during, 0)
+    }
+
+    /// As `no_failures`, for a claim about the ends and starts of the front's pods.
+    ///
+    /// # Errors
+    /// Failed with the causes, or inconclusive when too little was sent around them.
+    pub fn no_failures_around_pods(
+        &self,
+        records: &[Record],
+        during: &str,
+    ) -> Result<String, Stop> {
+        self.judge_failures(records, during, MIN_EXPOSURE)
+    }
+
+    fn judge_failures(
+        &self,
+        records: &[Record],
+        during: &str,
+        min_exposed: usize,
+    ) -> Result<String, Stop> {
         let n_failed = records.iter().filter(|record| !record.outcome.is_ok()).count();
         let expected = format!("no failed request during {during}");
         if n_failed == 0 && records.len() < MIN_EXPOSURE {
@@ -144,10 +201,21 @@ impl Trial {
             return Err(Stop::inconclusive(expected, seen));
         }
         if n_failed == 0 {
+            let exposure = self.exposure(records);
+            if let Some(seen) = too_little(&exposure, min_exposed) {
+                return Err(Stop::inconclusive(expected, seen));
+            }
+            let around = match exposure.n_windows {
+                0 => String::new(),
+                n => {
+                    format!(", {} of them around {n} ends and starts of pods", exposure.n_requests)
+                }
+            };
             let pace = self.pace.measured().map_or(String::new(), |affordable| {
                 format!(" (at most {affordable:.0} a second, a quarter of what the cluster serves)")
             });
-            return Ok(format!("{} requests{pace}, none failed during {during}", records.len()));
+            let n = records.len();
+            return Ok(format!("{n} requests{pace}{around}, none failed during {during}"));
         }
         let seen = format!("{n_failed} of {} failed ({})", records.len(), classes(records));
         Err(self.blame_records(Stop::failed(expected, seen), records))
@@ -169,15 +237,25 @@ impl Trial {
         }
         stop
     }
+}
 
-    /// How many failures in `records` have the cause `class`.
-    pub fn n_caused_by(&self, records: &[Record], class: CauseClass) -> u64 {
-        attribute(records, self.started(), &self.front_timeline(), &self.killed.borrow())
-            .iter()
-            .filter(|found| found.class == class)
-            .map(|found| found.count)
-            .sum()
+/// Why `exposure` is too little, if it is.
+fn too_little(exposure: &Exposure, min_exposed: usize) -> Option<String> {
+    let Exposure { n_windows, n_requests, .. } = *exposure;
+    if n_windows == 0 && min_exposed > 0 {
+        return Some("no pod of the front was seen to end or to start".to_owned());
     }
+    let around =
+        format!("{n_requests} requests were due around {n_windows} ends and starts of pods");
+    let per_second = exposure.per_second();
+    if n_windows > 0 && per_second < MIN_PER_SECOND {
+        return Some(format!(
+            "{around}, {per_second:.1} a second; below {MIN_PER_SECOND:.0} a second most failures go \
+             unseen: give the cluster more CPU"
+        ));
+    }
+    (n_requests < min_exposed)
+        .then(|| format!("only {around}, and {min_exposed} are the least that say something"))
 }
 
 /// `2xx x100, refused x3`.
@@ -185,4 +263,23 @@ fn classes(records: &[Record]) -> String {
     let stats = crate::load::Stats::of(records);
     let classes = stats.by_class.iter().map(|(class, count)| format!("{class} x{count}"));
     classes.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_load_shows_nothing_and_a_slow_cluster_is_judged_still() {
+        let exposure = |n_requests, window_ms| Exposure { n_windows: 9, n_requests, window_ms };
+        // A request a second: more than a hundred in all, and hardly any that could have failed.
+        let seen = too_little(&exposure(135, 135_000), MIN_EXPOSURE).expect("inconclusive");
+        assert!(seen.starts_with("135 requests") && seen.contains("1.0 a second"), "{seen}");
+        // The slowest cluster that is known still gets thirty a second.
+        assert_eq!(too_little(&exposure(1_350, 45_000), MIN_EXPOSURE), None);
+        assert!(too_little(&exposure(60, 2_000), MIN_EXPOSURE).is_some(), "too short");
+        assert_eq!(too_little(&exposure(60, 2_000), 0), None, "where it is not about pods");
+        let none = Exposure::default();
+        assert!(too_little(&none, MIN_EXPOSURE).is_some() && too_little(&none, 0).is_none());
+    }
 }

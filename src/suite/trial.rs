@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::base::ObjectRef;
 use crate::engine::Engine;
 use crate::k8s::matches_selector;
-use crate::load::{Record, Transport};
+use crate::load::{Record, Served, Transport};
 use crate::observe::{Moment, Requests, Timeline, What};
 use crate::stack::Stack;
 use crate::wait::{Observer, Scope};
@@ -36,7 +36,7 @@ pub struct Trial {
     started: Instant,
     phase: watch::Sender<Phase>,
     entry: OnceCell<Entry>,
-    pods: RefCell<Option<Observer<Pod>>>,
+    pub(super) pods: RefCell<Option<Observer<Pod>>>,
     pub(super) records: RefCell<Vec<Record>>,
     /// The pod of each process of the front that was killed for memory while a load ran.
     pub(super) killed: RefCell<Vec<ObjectRef>>,
@@ -44,6 +44,8 @@ pub struct Trial {
     counter: Cell<u64>,
     touched: Cell<bool>,
     pub(super) pace: Pace,
+    /// How the front page was answered when a load first asked for it.
+    pub(super) page: Cell<Option<Served>>,
 }
 
 /// Room for the numbers of one trial on a cluster that is shared by several.
@@ -84,6 +86,7 @@ impl Trial {
             counter: Cell::new(nth.unwrap_or(0).wrapping_mul(NUMBERS_PER_TRIAL)),
             touched: Cell::new(false),
             pace: if nth.is_some() { Pace::to_be_measured() } else { Pace::full() },
+            page: Cell::new(None),
         }
     }
 

@@ -32,6 +32,8 @@ async fn run(trial: &Trial) -> Result<Held, Stop> {
 
     let closed = fresh_marker(trial);
     let n_answered = send(trial, &closed, N_CLOSED).await;
+    // What another pod logs shows that the log of this one would tell.
+    let told = told_by_another(trial, &closed).await;
     let reached = trial.logged(&held, &closed).await?;
     trial.enter(Phase::Assess);
     let name = held.metadata.name.clone().unwrap_or_default();
@@ -47,6 +49,15 @@ async fn run(trial: &Trial) -> Result<Held, Stop> {
             CauseClass::NoEndpoint,
             format!("the other pods answer while Pod {name} is not Ready"),
             format!("none of {N_CLOSED} requests was answered"),
+        ));
+    }
+
+    if let Err(silent) = told {
+        return Err(Stop::inconclusive(
+            format!("the log of a pod tells which requests reached it, and Pod {name} got none"),
+            format!(
+                "{n_answered} requests were answered, and the program logs no requests: {silent}"
+            ),
         ));
     }
 
@@ -68,6 +79,28 @@ async fn run(trial: &Trial) -> Result<Held, Stop> {
     reached
         .map_err(|error| Stop::from(error).because(trial.cause(CauseClass::ReadinessIgnored)))?;
     Ok(format!("{n_answered} of {N_CLOSED} requests went past the unready pod; then it served"))
+}
+
+/// Waits until the log of a pod that serves has a request with `marker`.
+///
+/// # Errors
+/// None has.
+async fn told_by_another(trial: &Trial, marker: &str) -> Result<(), String> {
+    let expected = "the log of a pod that serves has a marked request";
+    let told = wait::until_ok(expected, wait::TRAFFIC_REACHES, || async {
+        let pods = trial.live_pods_of(&trial.target().front.workload).await;
+        let pods = pods.map_err(|stop| stop.message)?;
+        let others = pods.iter().filter(|pod| !gates::is_gated(pod));
+        let mut n_read = 0;
+        for pod in others {
+            if trial.logged(pod, marker).await.map_err(|stop| stop.message)? {
+                return Ok(());
+            }
+            n_read += 1;
+        }
+        Err(format!("the logs of {n_read} other pods have none of them"))
+    });
+    told.await.map_err(|error| error.unmet)
 }
 
 /// Sends `n` marked requests on fresh connections; how many were answered well.

@@ -52,7 +52,7 @@ async fn run(trial: &Trial) -> Result<Held, Stop> {
         let expected = format!("a scale-up to {wanted} replicas");
         return Err(Stop::inconclusive(expected, format!("there were {n_before} before")));
     }
-    trial.no_failures(&records, &format!("a scale-up to {wanted} replicas"))
+    trial.no_failures_around_pods(&records, &format!("a scale-up to {wanted} replicas"))
 }
 
 /// Asks for more replicas, of the autoscaler where there is one: it would undo any other way.

@@ -47,5 +47,5 @@ async fn run(trial: &Trial) -> Result<Held, Stop> {
     tokio::time::sleep(MARGIN).await;
     let records = trial.stop_load(load).await;
     trial.enter(Phase::Assess);
-    trial.no_failures(&records, &format!("{N_ROLLOUTS} rollouts"))
+    trial.no_failures_around_pods(&records, &format!("{N_ROLLOUTS} rollouts"))
 }

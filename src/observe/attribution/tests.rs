@@ -183,3 +183,21 @@ async fn processes_killed_for_memory_explain_as_many_cuts() {
     let refused = record(start, 9_000, Outcome::Failed(Failure::Refused), None);
     assert_eq!(class(&[refused]), CauseClass::TerminationRace, "nobody was there to be killed");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_status_is_of_a_start_or_of_the_program() {
+    let start = Instant::now();
+    let class = |at_ms, state| {
+        let records = [record(start, at_ms, Outcome::Unexpected(404), state)];
+        // An old pod ends as soon as the new one is ready, and is not why the file is missing.
+        let moments = vec![
+            moment(20_000, What::Ready),
+            Moment { object: pod("b"), ..moment(20_010, What::Deleted) },
+        ];
+        attribute(&records, start, &Timeline::new(moments), &[])[0].class
+    };
+    assert_eq!(class(21_000, None), CauseClass::EarlyTraffic);
+    assert_eq!(class(21_000, Some(BackendState::Serving)), CauseClass::EarlyTraffic);
+    assert_eq!(class(19_000, None), CauseClass::AppError);
+    assert_eq!(class(40_000, Some(BackendState::Serving)), CauseClass::AppError);
+}

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::{Event, Node, PersistentVolumeClaim, Pod, Secret};
@@ -9,6 +10,7 @@ use kube::api::LogParams;
 use kube::{Api, ResourceExt as _};
 use serde_json::Value;
 
+use crate::base::secs;
 use crate::observe::What;
 use crate::wait::{Object, Scope};
 
@@ -16,12 +18,16 @@ use super::super::run::{Job, Judged};
 use super::super::trial::Trial;
 use super::Artifacts;
 use super::files::Files;
+use super::nodes;
 use super::redact::{Redactor, strip};
 
 /// Longest log of a container.
 const LOG_BYTES: i64 = 1 << 20;
 /// Its last lines.
 const LOG_LINES: i64 = 5000;
+/// How often the Secrets are asked for, and the pause between.
+const N_TRIES: u32 = 3;
+const PAUSE: Duration = secs(1);
 
 impl Artifacts {
     /// Writes the evidence of a trial; returns the line that says where it is. What cannot be read
@@ -33,8 +39,12 @@ impl Artifacts {
         judged: &Judged,
     ) -> String {
         let namespaces = namespaces_of(trial);
-        let evidence = Evidence::read(trial, &namespaces).await;
-        let redactor = Redactor::of(&evidence.secrets, &evidence.objects, &public_names(trial));
+        let secrets = secrets(trial, &namespaces).await;
+        let evidence = match &secrets {
+            Ok(_) => Evidence::read(trial, &namespaces).await,
+            Err(_) => Evidence::default(),
+        };
+        let redactor = redactor(trial, secrets.as_deref().unwrap_or_default(), &evidence.objects);
         let mut name = format!("{}-{}", job.suite.name, job.scenario.name);
         if trial.engine().name() == "sim" {
             let _ = write!(name, "-seed{}", job.seed);
@@ -49,16 +59,20 @@ impl Artifacts {
             });
             files.write("activities.txt", &lines.collect::<String>());
         }
+        if let Err(error) = secrets {
+            files.withhold(&format!(
+                "logs, events, objects and journals are left out: they may tell values of Secrets, and \
+                 the Secrets could not be read ({error})"
+            ));
+            return files.summary();
+        }
         files.write("events.txt", &evidence.events);
         files.write("objects.yaml", &as_yaml(evidence.objects));
         for pod in &evidence.pods {
             write_logs(trial, pod, &mut files).await;
         }
-        let nodes = files.folder().join("nodes");
-        if let Some(exported) = trial.engine().export_logs(&nodes)
-            && let Err(error) = exported.await
-        {
-            files.write("nodes.txt", &format!("the nodes' journals are missing: {error}\n"));
+        if nodes::can_export(trial) {
+            nodes::write(trial, &namespaces, &mut files).await;
         }
         files.summary()
     }
@@ -67,7 +81,6 @@ impl Artifacts {
 /// What was read.
 #[derive(Default)]
 struct Evidence {
-    secrets: Vec<Secret>,
     pods: Vec<Pod>,
     objects: Vec<Value>,
     events: String,
@@ -84,7 +97,6 @@ impl Evidence {
             }
         }
         for namespace in namespaces {
-            evidence.secrets.extend(list::<Secret>(trial, namespace).await);
             let pods = list::<Pod>(trial, namespace).await;
             evidence.objects.extend(values(&pods, "v1"));
             evidence.pods.extend(pods);
@@ -99,6 +111,47 @@ impl Evidence {
         evidence.objects.extend(values(&nodes, "v1"));
         evidence
     }
+}
+
+/// The Secrets whose values the evidence may tell: of the stack's namespaces, and of all where the
+/// logs of all come with the nodes.
+async fn secrets(trial: &Trial, namespaces: &BTreeSet<String>) -> Result<Vec<Secret>, String> {
+    let client = trial.client();
+    let mut apis: Vec<Api<Secret>> =
+        namespaces.iter().map(|name| Api::namespaced(client.clone(), name)).collect();
+    if nodes::can_export(trial) {
+        apis = vec![Api::all(client)];
+    }
+    let mut secrets = Vec::new();
+    for api in apis {
+        let scope = Scope::all(api);
+        // A trial that failed may have shaken the API server too.
+        let mut listed = scope.list().await;
+        for _ in 1..N_TRIES {
+            if listed.is_err() {
+                tokio::time::sleep(PAUSE).await;
+                listed = scope.list().await;
+            }
+        }
+        let listed = listed.map_err(|error| error.to_string())?;
+        secrets.extend(listed.iter().map(|secret| (**secret).clone()));
+    }
+    Ok(secrets)
+}
+
+/// A redactor of `secrets`, of what `objects` tell and of what the manifests do: they are known even
+/// where nothing can be read.
+fn redactor(trial: &Trial, secrets: &[Secret], objects: &[Value]) -> Redactor {
+    let manifests = || trial.stack().objects().iter().map(|manifest| &manifest.value);
+    let is_secret = |value: &&Value| value.get("kind").and_then(Value::as_str) == Some("Secret");
+    let own = manifests().filter(is_secret);
+    let own = own.filter_map(|value| serde_json::from_value::<Secret>(value.clone()).ok());
+    let own: Vec<Secret> = own.chain(secrets.iter().cloned()).collect();
+    let mut public = public_names(trial);
+    // Secrets of add-ons hold such names as well.
+    let names = |secret: &Secret| [secret.metadata.name.clone(), secret.metadata.namespace.clone()];
+    public.extend(own.iter().flat_map(names).flatten());
+    Redactor::of(&own, objects.iter().chain(manifests()), &public)
 }
 
 async fn list<K>(trial: &Trial, namespace: &str) -> Vec<K>
@@ -213,7 +266,7 @@ fn timeline(trial: &Trial) -> String {
     let timeline = trial.timeline();
     let lines = timeline.moments().iter().map(|moment| {
         let what = match &moment.what {
-            What::Fact(what) | What::Act(what) => what.clone(),
+            What::Fact(what) => what.clone(),
             other => format!("{other:?}"),
         };
         let at_s = moment.at_ms as f64 / 1000.0;

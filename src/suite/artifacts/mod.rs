@@ -3,7 +3,11 @@
 
 mod files;
 mod gather;
+mod nodes;
 mod redact;
+mod telling;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -7,45 +7,87 @@ use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
 
+use super::telling::{is_switch, tells, url_passwords};
+
 /// What stands where a secret stood.
 const REDACTED: &str = "<redacted>";
 /// Shorter texts are words; redacting them would blot out half of every log.
 const LENGTH_MIN: usize = 4;
 /// Lines of a longer secret, as of a key, that are redacted one by one.
 const LINE_LENGTH_MIN: usize = 16;
-/// Environment variables with these in their names hold secrets, written openly or not.
-const TELLING: [&str; 6] = ["PASSWORD", "PASSWD", "SECRET", "TOKEN", "CREDENTIAL", "APIKEY"];
 
 /// Knows the secrets and takes them out of texts.
 #[derive(Debug, Default)]
 pub(super) struct Redactor {
-    values: BTreeSet<String>,
+    /// The longest first: one may be part of another.
+    values: Vec<String>,
 }
 
 impl Redactor {
-    /// A redactor of the values in `secrets` and of telling environment variables in `objects`. A
-    /// value that is a name in plain sight (in `public`) is no secret.
-    pub(super) fn of(secrets: &[Secret], objects: &[Value], public: &BTreeSet<String>) -> Self {
-        let mut redactor = Redactor::default();
+    /// A redactor of the values in `secrets` and of what `objects` tell openly. A value that is a
+    /// name in plain sight (in `public`) is no secret.
+    pub(super) fn of<'a>(
+        secrets: &[Secret],
+        objects: impl IntoIterator<Item = &'a Value>,
+        public: &BTreeSet<String>,
+    ) -> Self {
+        let mut learned = Learned { values: BTreeSet::new(), public };
         for secret in secrets {
             for value in secret.data.iter().flatten().map(|(_, bytes)| &bytes.0) {
-                redactor.learn(&STANDARD.encode(value), public);
-                if let Ok(text) = std::str::from_utf8(value) {
-                    redactor.learn(text.trim(), public);
-                }
+                learned.add_bytes(value);
+            }
+            for value in secret.string_data.iter().flatten().map(|(_, text)| text) {
+                learned.add_bytes(value.as_bytes());
             }
         }
         for object in objects {
-            telling_values(object, &mut |value| redactor.learn(value, public));
+            let mut copy = object.clone();
+            visit_telling(&mut copy, &mut |value| {
+                if let Some(text) = value.as_str() {
+                    learned.add(text);
+                }
+            });
+            visit_texts(object, &mut |text| learned.add_url_passwords(text));
         }
-        redactor
+        let mut values: Vec<String> = learned.values.into_iter().collect();
+        values.sort_by_key(|value| std::cmp::Reverse(value.len()));
+        Redactor { values }
     }
 
-    fn learn(&mut self, value: &str, public: &BTreeSet<String>) {
-        let is_public = public.contains(value)
-            || STANDARD
-                .decode(value)
-                .is_ok_and(|d| std::str::from_utf8(&d).is_ok_and(|text| public.contains(text)));
+    /// `text` without the secrets.
+    pub(super) fn clean(&self, text: &str) -> String {
+        let mut clean = text.to_owned();
+        for value in &self.values {
+            if clean.contains(value.as_str()) {
+                clean = clean.replace(value.as_str(), REDACTED);
+            }
+        }
+        for password in url_passwords(&clean).into_iter().rev() {
+            clean.replace_range(password, REDACTED);
+        }
+        clean
+    }
+}
+
+/// The values learned so far.
+struct Learned<'a> {
+    values: BTreeSet<String>,
+    public: &'a BTreeSet<String>,
+}
+
+impl Learned<'_> {
+    fn add_bytes(&mut self, value: &[u8]) {
+        self.add(&STANDARD.encode(value));
+        if let Ok(text) = std::str::from_utf8(value) {
+            self.add(text.trim());
+            self.add_url_passwords(text);
+        }
+    }
+
+    fn add(&mut self, value: &str) {
+        let is_known = |text: &str| self.public.contains(text) || is_switch(text);
+        let decoded = STANDARD.decode(value).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        let is_public = is_known(value) || decoded.is_some_and(|text| is_known(&text));
         if value.len() < LENGTH_MIN || is_public {
             return;
         }
@@ -56,22 +98,16 @@ impl Redactor {
         }
     }
 
-    /// `text` without the secrets, the longest first.
-    pub(super) fn clean(&self, text: &str) -> String {
-        let mut values: Vec<&String> = self.values.iter().collect();
-        values.sort_by_key(|value| std::cmp::Reverse(value.len()));
-        let mut clean = text.to_owned();
-        for value in values {
-            if clean.contains(value.as_str()) {
-                clean = clean.replace(value.as_str(), REDACTED);
-            }
+    fn add_url_passwords(&mut self, text: &str) {
+        for password in url_passwords(text) {
+            self.add(&text[password]);
         }
-        clean
     }
 }
 
 /// Takes out of an object what is a secret by its place: the data of a Secret, the values of telling
-/// environment variables; and what only fills pages: managed fields and the last applied state.
+/// environment variables and keys; and what only fills pages: managed fields and the last applied
+/// state.
 pub(super) fn strip(object: &mut Value) {
     let is_secret = object.get("kind").and_then(Value::as_str) == Some("Secret");
     for part in ["data", "stringData"] {
@@ -85,30 +121,44 @@ pub(super) fn strip(object: &mut Value) {
             annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
         }
     }
-    visit_env(object, &mut |value| *value = json!(REDACTED));
+    visit_telling(object, &mut |value| *value = json!(REDACTED));
 }
 
-fn telling_values(object: &Value, each: &mut dyn FnMut(&str)) {
-    let mut copy = object.clone();
-    visit_env(&mut copy, &mut |value| {
-        if let Some(text) = value.as_str() {
-            each(text);
+/// Calls `each` on the values within `object` that are secrets by their name: of environment
+/// variables and headers, and in the data of a ConfigMap.
+fn visit_telling(object: &mut Value, each: &mut dyn FnMut(&mut Value)) {
+    let is_config = object.get("kind").and_then(Value::as_str) == Some("ConfigMap");
+    if is_config && let Some(Value::Object(data)) = object.get_mut("data") {
+        for (_, value) in data.iter_mut().filter(|(key, value)| tells(key) && !turns(value)) {
+            each(value);
         }
-    });
+    }
+    visit_named(object, each);
 }
 
-/// Calls `each` on the value of every telling environment variable within `value`.
-fn visit_env(value: &mut Value, each: &mut dyn FnMut(&mut Value)) {
+fn visit_named(value: &mut Value, each: &mut dyn FnMut(&mut Value)) {
     match value {
         Value::Object(map) => {
-            let name = map.get("name").and_then(Value::as_str).unwrap_or_default().to_uppercase();
-            let tells = TELLING.iter().any(|word| name.contains(word));
-            if tells && let Some(value) = map.get_mut("value") {
+            let is_telling = map.get("name").and_then(Value::as_str).is_some_and(tells);
+            if is_telling && let Some(value) = map.get_mut("value").filter(|value| !turns(value)) {
                 each(value);
             }
-            map.values_mut().for_each(|value| visit_env(value, each));
+            map.values_mut().for_each(|value| visit_named(value, each));
         }
-        Value::Array(items) => items.iter_mut().for_each(|value| visit_env(value, each)),
+        Value::Array(items) => items.iter_mut().for_each(|value| visit_named(value, each)),
+        _ => {}
+    }
+}
+
+fn turns(value: &Value) -> bool {
+    value.as_str().is_some_and(is_switch)
+}
+
+fn visit_texts(value: &Value, each: &mut dyn FnMut(&str)) {
+    match value {
+        Value::String(text) => each(text),
+        Value::Object(map) => map.values().for_each(|value| visit_texts(value, each)),
+        Value::Array(items) => items.iter().for_each(|value| visit_texts(value, each)),
         _ => {}
     }
 }
@@ -133,7 +183,7 @@ mod tests {
         ]}});
         let public = BTreeSet::from(["wordpress".to_owned()]);
         let redactor =
-            Redactor::of(&[secret(&["hunter2-long", "wordpress", "ab", key])], &[pod], &public);
+            Redactor::of(&[secret(&["hunter2-long", "wordpress", "ab", key])], [&pod], &public);
         let log = "user wordpress pw hunter2-long ab aHVudGVyMi1sb25n open-sesame\n\
                    key: MIGHAgEAMBMGByqGSM49AgEG";
         assert_eq!(
@@ -157,5 +207,30 @@ mod tests {
         strip(&mut pod);
         assert_eq!(pod["spec"]["containers"][0]["env"][0]["value"], REDACTED);
         assert_eq!(pod["spec"]["containers"][0]["env"][1]["value"], "db");
+    }
+    #[test]
+    fn what_configuration_tells_openly_is_learned() {
+        let env = json!([
+            {"name": "DB_PASS", "value": "swordfish"},
+            {"name": "DATABASE_URL", "value": "mysql://wp:s3cr3t@db/wp"},
+            {"name": "ALLOW_EMPTY_PASSWORD", "value": "true"},
+        ]);
+        let mut pod = json!({"kind": "Pod", "spec": {"containers": [{"env": env}]}});
+        let mut config = json!({
+            "kind": "ConfigMap",
+            "data": {"auth_salt": "a grain of it", "keyboard": "qwertz"},
+        });
+        let mut secret = secret(&["postgres://app:in-a-url@db"]);
+        secret.string_data = Some([("x".to_owned(), "as it was written".to_owned())].into());
+        let redactor = Redactor::of(&[secret], [&pod, &config], &BTreeSet::new());
+        let log = "swordfish s3cr3t true a grain of it qwertz in-a-url as it was written";
+        let hidden = "<redacted> <redacted> true <redacted> qwertz <redacted> <redacted>";
+        assert_eq!(redactor.clean(log), hidden);
+        assert_eq!(redactor.clean("ftp://me:unknown@host/"), "ftp://me:<redacted>@host/");
+        strip(&mut pod);
+        strip(&mut config);
+        let env = &pod["spec"]["containers"][0]["env"];
+        assert_eq!((&env[0]["value"], &env[2]["value"]), (&json!(REDACTED), &json!("true")));
+        assert_eq!(config["data"], json!({"auth_salt": REDACTED, "keyboard": "qwertz"}));
     }
 }

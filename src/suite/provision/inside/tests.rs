@@ -145,7 +145,7 @@ fn bare_pods_and_endpoints_of_ours_go_and_derived_ones_are_left_to_their_control
         assert!(unseen.unwrap_or_else(|error| panic!("{error}")).is_empty());
 
         assert_eq!(left(&client).await, BTreeSet::new());
-        let deleted = deleted.lock().expect("no panic");
+        let deleted = deleted.lock().expect("no panic").clone();
         let is_derived = |path: &&String| path.ends_with("endpoints/web") || path.contains("/web-");
         assert_eq!(deleted.iter().find(is_derived), None);
         let pods: Api<Pod> = Api::namespaced(client, "shop");
