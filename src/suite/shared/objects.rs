@@ -3,16 +3,17 @@
 use futures::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{ApiResource, DynamicObject, ListParams};
-use kube::discovery::{Discovery, Scope, verbs};
+use kube::discovery::{self, ApiGroup, Scope, verbs};
 use kube::{Api, Client};
 
 use crate::base::ObjectRef;
+use crate::k8s::served::is_built_in_group;
 
 use super::super::stop::Stop;
 
 /// Lists under way at a time.
 const N_AT_ONCE: usize = 8;
-/// An aggregated API that answers with measurements, not with objects.
+/// Ends the names of APIs that answer with measurements, not with objects.
 const MEASUREMENTS: &str = "metrics.k8s.io";
 /// Kinds that controllers make and take away on their own.
 const PASSING_KINDS: [&str; 6] =
@@ -46,9 +47,20 @@ impl Catalogue {
     /// # Errors
     /// What the API answered.
     pub(super) async fn read(client: &Client) -> Result<Catalogue, Stop> {
-        let discovery = Discovery::new(client.clone()).exclude(&[MEASUREMENTS]).run().await?;
+        let groups = client.list_api_groups().await?.groups.into_iter().map(|group| group.name);
+        let groups = groups.filter(|group| !group.ends_with(MEASUREMENTS));
         let mut resources = Vec::new();
-        for group in discovery.groups() {
+        for name in std::iter::once(ApiGroup::CORE_GROUP.to_owned()).chain(groups) {
+            let group = match discovery::group(client, &name).await {
+                Ok(group) => group,
+                // Somebody's aggregated API that is out of order has no objects of the stack.
+                Err(kube::Error::Api(status))
+                    if matches!(status.code, 403 | 404 | 503) && !is_built_in_group(&name) =>
+                {
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
             for (resource, capabilities) in group.recommended_resources() {
                 let namespaced = capabilities.scope == Scope::Namespaced;
                 let can = |verb| capabilities.supports_operation(verb);
@@ -123,5 +135,65 @@ impl Found {
             .iter()
             .any(|(kind, name)| self.object.kind == *kind && self.object.name == *name);
         owned || token || given
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use http::{Request, Response, StatusCode};
+    use kube::client::Body;
+    use serde_json::json;
+
+    use super::*;
+    use crate::base::secs;
+    use crate::engine::Engine as _;
+    use crate::engine::sim::{self, ClusterSpec, SimEngine};
+    use crate::k8s::Profile;
+    use crate::stack::Applier;
+
+    #[test]
+    fn an_api_that_is_out_of_order_is_passed_over_unless_it_is_kubernetes_own() {
+        let read = async |client: &Client, down: &'static str| {
+            let client = client.clone();
+            let service = tower::service_fn(move |request: Request<Body>| {
+                let client = client.clone();
+                async move {
+                    if !request.uri().path().starts_with(down) {
+                        return client.send(request).await;
+                    }
+                    let status = StatusCode::SERVICE_UNAVAILABLE;
+                    let text = r#"{"kind": "Status", "status": "Failure", "code": 503, "message": "", "reason": ""}"#;
+                    let answer = Response::builder().status(status);
+                    Ok(answer.body(Body::from(text.as_bytes().to_vec())).expect("a response"))
+                }
+            });
+            Catalogue::read(&Client::new(service, "default")).await
+        };
+        let spec = ClusterSpec::new(Profile::NEWEST, 1);
+        let ran = sim::run(&spec, 1, async |engine: Arc<SimEngine>| {
+            let client = engine.client();
+            let theirs = json!({
+                "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+                "metadata": {"name": "gizmos.example.com"},
+                "spec": {
+                    "group": "example.com", "scope": "Namespaced",
+                    "names": {"kind": "Gizmo", "plural": "gizmos", "singular": "gizmo"},
+                    "versions": [{
+                        "name": "v1", "served": true, "storage": true,
+                        "schema": {"openAPIV3Schema": {"type": "object"}},
+                    }],
+                },
+            });
+            Applier::new(client.clone()).apply(&theirs).await.expect("a definition");
+            tokio::time::sleep(secs(10)).await;
+            let whole = read(&client, "/nowhere").await.expect("all answer");
+            let groups: Vec<&str> = whole.resources.iter().map(|r| r.group.as_str()).collect();
+            assert!(["", "apps", "example.com"].iter().all(|it| groups.contains(it)), "{groups:?}");
+            assert!(read(&client, "/apis/example.com/").await.is_ok());
+            assert!(read(&client, "/apis/apps/").await.is_err());
+        });
+        ran.expect("a simulator");
     }
 }
