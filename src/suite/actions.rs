@@ -182,11 +182,8 @@ impl Trial {
     /// # Errors
     /// What the API answered.
     pub async fn logged(&self, pod: &Pod, marker: &str) -> Result<bool, Stop> {
-        let container = self.target().front.workload.containers.first();
-        let params = LogParams {
-            container: container.map(|(name, _)| name.clone()),
-            ..LogParams::default()
-        };
+        let container = self.target().front.workload.container_name();
+        let params = LogParams { container: container.map(str::to_owned), ..LogParams::default() };
         let log = self.pods_api().logs(&pod.name_any(), &params).await?;
         Ok(log.contains(marker))
     }

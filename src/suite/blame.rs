@@ -2,6 +2,7 @@
 
 use crate::base::ObjectRef;
 use crate::observe::{Cause, CauseClass, Fix};
+use crate::stack::Stack;
 
 use super::scenario::Held;
 use super::stop::Stop;
@@ -14,25 +15,13 @@ impl Trial {
         let front = self.target().front.workload.reference();
         match class.workload_field() {
             Some(field) => self.cause_at(class, &front, field),
-            None => Cause {
-                class: class.to_string(),
-                count: 1,
-                object: Some(front),
-                at_ms: None,
-                fix: None,
-            },
+            None => Cause { object: Some(front), ..cause_in(self.stack(), class, None) },
         }
     }
 
     /// A cause to be mended at `field` of `object`.
     pub fn cause_at(&self, class: CauseClass, object: &ObjectRef, field: &str) -> Cause {
-        let fix = self.stack().locate(object, field).map(|location| Fix {
-            file: location.file.display().to_string(),
-            line: location.line,
-            path: field.to_owned(),
-            advice: class.advice().to_owned(),
-        });
-        Cause { class: class.to_string(), count: 1, object: Some(object.clone()), at_ms: None, fix }
+        cause_in(self.stack(), class, Some((object, field)))
     }
 
     /// A broken claim with one cause about the front workload.
@@ -87,4 +76,19 @@ impl Trial {
             None => stop.line(format!("{} mounts no persistent volume", workload.reference())),
         }
     }
+}
+
+/// A cause to be mended at a field of an object, if one is known.
+pub(super) fn cause_in(stack: &Stack, class: CauseClass, at: Option<(&ObjectRef, &str)>) -> Cause {
+    let fix = at.and_then(|(object, field)| {
+        let location = stack.locate(object, field)?;
+        Some(Fix {
+            file: location.file.display().to_string(),
+            line: location.line,
+            path: field.to_owned(),
+            advice: class.advice().to_owned(),
+        })
+    });
+    let object = at.map(|(object, _)| object.clone());
+    Cause { class: class.to_string(), count: 1, object, at_ms: None, fix }
 }

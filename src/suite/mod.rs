@@ -11,8 +11,10 @@ mod discover;
 mod http;
 mod judge;
 mod pace;
+mod paths;
 mod phase;
 pub mod provision;
+mod routes;
 mod run;
 mod scenario;
 mod select;
@@ -38,7 +40,7 @@ pub use session::{Close, Open, Opened, Session};
 pub use shared::{LEASE_LABEL, Ownership, SharedCluster, SharedOptions};
 pub use stop::Stop;
 pub use target::{
-    Autoscaler, Front, IngressHost, Mount, Program, StackTarget, Workload, WorkloadKind,
+    Autoscaler, Front, IngressHost, Mount, Program, StackTarget, WayIn, Workload, WorkloadKind,
 };
 pub use traffic::Lane;
 pub use trial::Trial;

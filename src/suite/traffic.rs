@@ -97,13 +97,13 @@ impl Trial {
                         door.template(Method::POST, "/xmlrpc.php")?.body("text/xml", XMLRPC_HELLO)
                     }
                     super::target::Program::Other => door
-                        .template(Method::POST, "/")?
+                        .template(Method::POST, self.page_path())?
                         .body("application/x-www-form-urlencoded", "seatrial=1"),
                 };
                 Source { name: "POST", plan, call: Box::new(move |_| post.call(Connection::Fresh)) }
             }
             Lane::Page(plan) => {
-                let get = door.template(Method::GET, "/")?;
+                let get = door.template(Method::GET, self.page_path())?;
                 Source {
                     name: "GET page",
                     plan,
