@@ -4,6 +4,7 @@
 mod support;
 
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
 use seatrial::base::{millis, secs};
@@ -80,6 +81,11 @@ fn judged(yaml: &str, scenario: &str, apps: Vec<GenericApp>) -> ScenarioOutcome 
     suite::run(&request, &mut |_| {}).expect("it runs").scenarios.remove(0)
 }
 
+fn stage(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests/stages").join(name);
+    fs::read_to_string(path.join("stack.yaml")).expect("the stage")
+}
+
 #[test]
 fn load_and_rollout_meet_the_program_that_serves_the_front_page() {
     let rules = [("shop.example.com", "/api", "api"), ("shop.example.com", "/", "web")];
@@ -130,4 +136,72 @@ fn an_app_without_a_known_page_is_not_judged_and_its_answer_is_told() {
     let apps = vec![app("web", &[("/", 401), ("/health", 200)])];
     let outcome = judged(&probed, "rollout::no_failed_request", apps);
     assert_eq!(outcome.verdict, Verdict::Passed, "{}", outcome.message);
+}
+
+#[test]
+fn a_cause_points_at_the_container_that_serves() {
+    let sidecar = "      - {name: agent, image: 'busybox:1.36', command: [sleep, '9999'], \
+                   ports: [{containerPort: 9113}]}\n      - name: web\n";
+    let hasty = program("web").replace(PRE_STOP, "").replace("      - name: web\n", sidecar);
+    let stack = format!("{hasty}{}", ingress(&[("shop.example.com", "/", "web")]));
+    let outcome = judged(&stack, "rollout::no_failed_request", vec![app("web", &[])]);
+    let causes = outcome.causes.iter();
+    let race = causes.clone().find(|cause| cause.class == "termination-race");
+    let fix = race.and_then(|cause| cause.fix.as_ref());
+    let fix = fix.unwrap_or_else(|| panic!("{}: {:?}", outcome.message, outcome.causes));
+    assert_eq!(fix.path, "spec.template.spec.containers[1].lifecycle.preStop");
+}
+
+#[test]
+fn lost_posts_are_blamed_on_the_container_that_keeps_them() {
+    let outcome = judged(&stage("01-single-pod"), "persistence::posts", Vec::new());
+    let [cause] = &outcome.causes[..] else { panic!("{:?}", outcome.causes) };
+    let fix = cause.fix.as_ref().expect("a place to mend it");
+    assert_eq!(cause.class, "data-in-container");
+    assert_eq!(fix.path, "spec.template.spec.containers[1].volumeMounts");
+}
+
+/// A cache that WordPress is told of before its database.
+const CACHE: &str = "            - name: WORDPRESS_REDIS_HOST
+              value: cache
+            - name: WORDPRESS_DB_HOST
+";
+const CACHES: &str = r"---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: cache, namespace: kube-example}
+spec:
+  selector: {matchLabels: {app: cache}}
+  template:
+    metadata: {labels: {app: cache}}
+    spec:
+      containers: [{name: cache, image: 'nginx:1.27', ports: [{containerPort: 80}]}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: cache, namespace: kube-example}
+spec:
+  selector: {app: cache}
+  ports: [{port: 80}]
+";
+
+#[test]
+fn a_cache_is_not_taken_for_the_database() {
+    let told = stage("02-split").replace("            - name: WORDPRESS_DB_HOST\n", CACHE);
+    let outcome = judged(&format!("{told}{CACHES}"), "persistence::posts", Vec::new());
+    assert_eq!(outcome.verdict, Verdict::Failed, "{}", outcome.message);
+    let object = outcome.causes.first().and_then(|cause| cause.object.as_ref());
+    assert_eq!(object.map(|object| &*object.name), Some("wordpress-mysql"));
+}
+
+#[test]
+fn no_database_is_no_proof() {
+    let literal = "value: wordpress-mysql:3306";
+    let secret = "valueFrom: {secretKeyRef: {name: elsewhere, key: host}}";
+    let stack = stage("02-split").replace(literal, secret);
+    for scenario in ["persistence::posts", "persistence::ledger"] {
+        let outcome = judged(&stack, scenario, Vec::new());
+        assert_eq!(outcome.verdict, Verdict::Ignored, "{}", outcome.message);
+        assert!(outcome.message.contains("Secret elsewhere"), "{}", outcome.message);
+    }
 }

@@ -31,6 +31,7 @@ mod wordpress;
 pub use crate::engine::Capability;
 pub use actions::{CordonedNode, FrozenPod, StoppedNode, fresh_marker, workers};
 pub use artifacts::{Artifacts, When};
+pub use blame::Data;
 pub use http::{Door, Reply};
 pub use phase::Phase;
 pub use run::{EngineChoice, RunRequest, run};
