@@ -186,35 +186,32 @@ impl CauseClass {
         }
     }
 
-    /// The field of the front workload to look at; `None` where another object is concerned.
-    pub fn workload_field(self) -> Option<&'static str> {
+    /// The field of the front workload to look at, in its container number `container` where one
+    /// is concerned; `None` where another object is.
+    pub fn workload_field(self, container: usize) -> Option<String> {
+        let of_container = |field: &str| {
+            let dot = if field.is_empty() { "" } else { "." };
+            Some(format!("spec.template.spec.containers[{container}]{dot}{field}"))
+        };
         match self {
-            CauseClass::EarlyTraffic | CauseClass::HangUnnoticed => {
-                Some("spec.template.spec.containers[0].readinessProbe")
+            CauseClass::EarlyTraffic | CauseClass::HangUnnoticed => of_container("readinessProbe"),
+            CauseClass::TerminationRace => of_container("lifecycle.preStop"),
+            CauseClass::CutInFlight => {
+                Some("spec.template.spec.terminationGracePeriodSeconds".into())
             }
-            CauseClass::TerminationRace => {
-                Some("spec.template.spec.containers[0].lifecycle.preStop")
-            }
-            CauseClass::CutInFlight => Some("spec.template.spec.terminationGracePeriodSeconds"),
-            CauseClass::Crashed | CauseClass::AppError | CauseClass::NeverReady => {
-                Some("spec.template.spec.containers[0]")
-            }
-            CauseClass::OutOfMemory => {
-                Some("spec.template.spec.containers[0].resources.limits.memory")
-            }
-            CauseClass::TooSlow => Some("spec.template.spec.containers[0].resources.limits.cpu"),
-            CauseClass::AutoscalerBlind => {
-                Some("spec.template.spec.containers[0].resources.requests.cpu")
-            }
+            CauseClass::Crashed | CauseClass::AppError | CauseClass::NeverReady => of_container(""),
+            CauseClass::OutOfMemory => of_container("resources.limits.memory"),
+            CauseClass::TooSlow => of_container("resources.limits.cpu"),
+            CauseClass::AutoscalerBlind => of_container("resources.requests.cpu"),
             CauseClass::NodeLost | CauseClass::NoEndpoint | CauseClass::SingleReplica => {
-                Some("spec.replicas")
+                Some("spec.replicas".into())
             }
-            CauseClass::ReplicasShareANode => Some("spec.template.spec.affinity"),
-            CauseClass::CapacityDip => Some("spec.strategy"),
+            CauseClass::ReplicasShareANode => Some("spec.template.spec.affinity".into()),
+            CauseClass::CapacityDip => Some("spec.strategy".into()),
             CauseClass::DataInContainer | CauseClass::FilesNotShared | CauseClass::DataLost => {
-                Some("spec.template.spec.containers[0].volumeMounts")
+                of_container("volumeMounts")
             }
-            CauseClass::NoAutoscaler | CauseClass::NoIngress => Some("metadata.name"),
+            CauseClass::NoAutoscaler | CauseClass::NoIngress => Some("metadata.name".into()),
             _ => None,
         }
     }

@@ -1,5 +1,9 @@
 //! Discovery: from the manifests to what scenarios act on (Ingress -> Service -> workload -> HPA).
 
+mod database;
+mod env;
+mod front;
+
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
@@ -7,46 +11,30 @@ use crate::base::ObjectRef;
 use crate::k8s::{Rounding, scaled_value};
 
 use super::autoscaler::Autoscaler;
-use super::target::{Front, IngressHost, Mount, Program, StackTarget, Workload, WorkloadKind};
+use super::target::{IngressHost, Mount, StackTarget, Workload, WorkloadKind};
+
+/// Why there is nothing to act on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoTarget {
+    /// Nobody outside the cluster can reach the stack.
+    NoWayIn(String),
+    /// What users reach is of a kind that scenarios cannot act on.
+    NotJudged(String),
+    /// The Service that users reach selects no pod of the stack.
+    NoPods(ObjectRef, String),
+}
 
 /// The parts of the stack made of `objects` (reference and manifest).
 ///
 /// # Errors
 /// What is missing, in a sentence.
-pub fn discover(objects: &[(ObjectRef, &Value)]) -> Result<StackTarget, String> {
-    let hosts = ingress_hosts(objects);
-    let service = front_service(objects)?;
-    let (service_ref, service_value) = service;
-    let mut workload = workload_behind(objects, service_ref, service_value).ok_or_else(|| {
-        format!("{service_ref} selects no Deployment or StatefulSet of the stack")
-    })?;
-    let image = |name: &str| {
-        let last = name.rsplit('/').next().unwrap_or(name);
-        last.split([':', '@']).next().unwrap_or(last).to_owned()
+pub fn discover(objects: &[(ObjectRef, &Value)]) -> Result<StackTarget, NoTarget> {
+    let front = front::front(objects)?;
+    let (database, no_database) = match database::database(objects, &front) {
+        Ok(database) => (Some(database), String::new()),
+        Err(reason) => (None, reason),
     };
-    let is_wordpress = workload.containers.iter().any(|(_, name)| image(name) == "wordpress");
-    let database = database_of(objects, &workload);
-    let port = service_value.pointer("/spec/ports/0/port").and_then(Value::as_i64).unwrap_or(80);
-    let target_port = service_value
-        .pointer("/spec/ports/0/targetPort")
-        .and_then(|port| serde_json::from_value(port.clone()).ok())
-        .unwrap_or(IntOrString::Int(i32::try_from(port).unwrap_or(80)));
-    let autoscaler = autoscaler_of(objects, &workload);
-    if let Some(autoscaler) = &autoscaler
-        && let Some((_, value)) = objects.iter().find(|(o, _)| *o == workload.reference())
-    {
-        // Shares are of the replicas there are, not of those in the manifest.
-        workload.surge = surge_of(value, workload.kind, autoscaler.min);
-    }
-    let front = Front {
-        autoscaler,
-        service: service_ref.name.clone(),
-        port,
-        target_port,
-        program: if is_wordpress { Program::WordPress } else { Program::Other },
-        workload,
-    };
-    Ok(StackTarget { front, database, hosts })
+    Ok(StackTarget { front, database, no_database, hosts: ingress_hosts(objects) })
 }
 
 type Found<'a> = (&'a ObjectRef, &'a Value);
@@ -66,50 +54,60 @@ fn items<'a>(value: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value>
     value.pointer(pointer).and_then(Value::as_array).into_iter().flatten()
 }
 
-/// The Service users reach: behind the first Ingress, else the first with a node port.
-fn front_service<'a>(objects: &'a [(ObjectRef, &'a Value)]) -> Result<Found<'a>, String> {
-    for (ingress, value) in of_kind(objects, "Ingress") {
-        let rules = items(value, "/spec/rules").flat_map(|rule| items(rule, "/http/paths"));
-        let backends = rules.filter_map(|path| path.get("backend"));
-        let default = value.pointer("/spec/defaultBackend");
-        let names = backends.chain(default).filter_map(|backend| {
-            text(backend, "/service/name").or_else(|| text(backend, "/serviceName"))
-        });
-        for name in names {
-            let found = of_kind(objects, "Service")
-                .find(|(object, _)| object.name == name && object.namespace == ingress.namespace);
-            if let Some(found) = found {
-                return Ok(found);
-            }
-        }
-    }
-    of_kind(objects, "Service")
-        .find(|(_, value)| {
-            matches!(
-                value.pointer("/spec/type").and_then(Value::as_str),
-                Some("NodePort" | "LoadBalancer")
-            )
-        })
-        .ok_or_else(|| {
-            "the stack has no front door: no Ingress that names one of its Services, and no \
-             Service of type NodePort"
-                .to_owned()
-        })
-}
-
+/// The Deployment or StatefulSet whose pods `service` selects.
 fn workload_behind(
     objects: &[(ObjectRef, &Value)],
     service: &ObjectRef,
     value: &Value,
 ) -> Option<Workload> {
-    let wanted = value.pointer("/spec/selector")?.as_object()?;
-    ["Deployment", "StatefulSet"].iter().flat_map(|kind| of_kind(objects, kind)).find_map(
-        |(object, workload)| {
-            let labels = workload.pointer("/spec/template/metadata/labels")?.as_object()?;
-            let fits = wanted.iter().all(|(key, value)| labels.get(key) == Some(value));
-            (fits && object.namespace == service.namespace).then(|| parse(object, workload))
-        },
-    )
+    let found = ["Deployment", "StatefulSet"].iter().flat_map(|kind| of_kind(objects, kind));
+    let mut found = found.filter(|(object, workload)| {
+        object.namespace == service.namespace && selects(value, workload)
+    });
+    found.next().map(|(object, workload)| parse(object, workload))
+}
+
+/// Whether the Service `service` selects the pods that `workload` makes, or that pod.
+fn selects(service: &Value, workload: &Value) -> bool {
+    let wanted = service.pointer("/spec/selector").and_then(Value::as_object);
+    let labels = match workload.get("kind").and_then(Value::as_str) {
+        Some("Pod") => "/metadata/labels",
+        _ => "/spec/template/metadata/labels",
+    };
+    let labels = workload.pointer(labels).and_then(Value::as_object);
+    let (Some(wanted), Some(labels)) = (wanted, labels) else { return false };
+    !wanted.is_empty() && wanted.iter().all(|(key, value)| labels.get(key) == Some(value))
+}
+
+/// Name of an image without registry, tag and digest.
+fn image_name(image: &str) -> &str {
+    let last = image.rsplit('/').next().unwrap_or(image);
+    last.split([':', '@']).next().unwrap_or(last)
+}
+
+/// Where the port `port` of a Service (as in its manifest) ends in a pod.
+fn target_port(port: Option<&Value>) -> IntOrString {
+    let field = |name: &str| port.and_then(|port| port.get(name)).filter(|value| !value.is_null());
+    let target = field("targetPort").or_else(|| field("port"));
+    target
+        .and_then(|value| serde_json::from_value(value.clone()).ok())
+        .unwrap_or(IntOrString::Int(80))
+}
+
+/// Number of the container of `workload` that listens on `port`: the one that declares it, else the
+/// first that declares none, else the first.
+fn listening(workload: &Value, port: &IntOrString) -> usize {
+    let containers = || items(workload, "/spec/template/spec/containers");
+    let declares = |container: &Value| {
+        items(container, "/ports").any(|declared| match port {
+            IntOrString::Int(number) => {
+                declared.get("containerPort").and_then(Value::as_i64) == Some((*number).into())
+            }
+            IntOrString::String(name) => text(declared, "/name").as_ref() == Some(name),
+        })
+    };
+    let undeclared = |container: &Value| items(container, "/ports").next().is_none();
+    containers().position(declares).or_else(|| containers().position(undeclared)).unwrap_or(0)
 }
 
 fn parse(object: &ObjectRef, value: &Value) -> Workload {
@@ -135,6 +133,7 @@ fn parse(object: &ObjectRef, value: &Value) -> Workload {
         replicas,
         selector,
         containers,
+        container: 0,
         mounts: mounts_of(value),
         surge: surge_of(value, kind, replicas),
     }
@@ -196,48 +195,26 @@ fn autoscaler_of(objects: &[(ObjectRef, &Value)], workload: &Workload) -> Option
     })
 }
 
-/// The workload behind a Service whose name is the host part of an environment value of the
-/// front; the front itself when the host is its own pod.
-fn database_of(objects: &[(ObjectRef, &Value)], front: &Workload) -> Option<Workload> {
-    let (_, value) = objects.iter().find(|(object, _)| *object == front.reference())?;
-    let values = items(value, "/spec/template/spec/containers")
-        .flat_map(|container| items(container, "/env"))
-        .filter_map(|env| text(env, "/value"));
-    for host in values.map(|value| host_of(&value)) {
-        if matches!(host.as_str(), "localhost" | "127.0.0.1") && front.containers.len() > 1 {
-            return Some(front.clone());
-        }
-        let name = host.split('.').next().unwrap_or(&host).to_owned();
-        let service = of_kind(objects, "Service")
-            .find(|(object, _)| object.name == name && object.namespace == front.namespace);
-        if let Some((object, value)) = service
-            && let Some(workload) = workload_behind(objects, object, value)
-            && !workload.is(front)
-        {
-            return Some(workload);
-        }
-    }
-    None
-}
-
-/// The host in `host`, `host:port` or `scheme://user@host:port/path`.
-fn host_of(value: &str) -> String {
-    let rest = value.split_once("://").map_or(value, |(_, rest)| rest);
-    let authority = rest.split('/').next().unwrap_or(rest);
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    host.split(':').next().unwrap_or(host).to_owned()
-}
-
-/// Hosts of all Ingresses, in order, without repeats.
+/// Hosts of all Ingresses, in order, without repeats. Of several Ingresses with one host the first
+/// with TLS for it counts.
 fn ingress_hosts(objects: &[(ObjectRef, &Value)]) -> Vec<IngressHost> {
     let mut hosts: Vec<IngressHost> = Vec::new();
     for (ingress, value) in of_kind(objects, "Ingress") {
-        for host in items(value, "/spec/rules").filter_map(|rule| text(rule, "/host")) {
+        for rule in items(value, "/spec/rules") {
+            let Some(host) = text(rule, "/host").filter(|host| !host.is_empty()) else { continue };
             let secret = items(value, "/spec/tls")
                 .find(|tls| items(tls, "/hosts").any(|name| covers(name.as_str(), &host)))
                 .map(|tls| text(tls, "/secretName").unwrap_or_default());
-            if !hosts.iter().any(|known| known.host == host) {
-                hosts.push(IngressHost { ingress: ingress.clone(), host, secret });
+            match hosts.iter_mut().find(|known| known.host == host) {
+                Some(known) if known.secret.is_none() && secret.is_some() => {
+                    (known.ingress, known.secret) = (ingress.clone(), secret);
+                }
+                Some(_) => {}
+                None => {
+                    let (path, is_prefix) = front::main_path(objects, &host);
+                    let ingress = ingress.clone();
+                    hosts.push(IngressHost { ingress, host, secret, path, is_prefix });
+                }
             }
         }
     }
@@ -259,9 +236,10 @@ pub(super) fn covers(entry: Option<&str>, host: &str) -> bool {
 mod tests {
     use serde_json::json;
 
+    use super::super::target::Program;
     use super::*;
 
-    fn objects(values: &[Value]) -> Vec<(ObjectRef, &Value)> {
+    pub(super) fn objects(values: &[Value]) -> Vec<(ObjectRef, &Value)> {
         let reference = |value: &Value| {
             let field = |pointer| text(value, pointer).unwrap_or_default();
             ObjectRef::new(field("/kind"), "shop", field("/metadata/name"))
@@ -269,7 +247,7 @@ mod tests {
         values.iter().map(|value| (reference(value), value)).collect()
     }
 
-    fn workload(kind: &str, name: &str, image: &str, env: &str) -> Value {
+    pub(super) fn workload(kind: &str, name: &str, image: &str, env: &str) -> Value {
         json!({
             "kind": kind, "metadata": {"name": name},
             "spec": {
@@ -285,30 +263,11 @@ mod tests {
         })
     }
 
-    fn service(name: &str, app: &str, kind: &str) -> Value {
+    pub(super) fn service(name: &str, app: &str, kind: &str) -> Value {
         json!({
             "kind": "Service", "metadata": {"name": name},
             "spec": {"type": kind, "selector": {"app": app}, "ports": [{"port": 80}]},
         })
-    }
-
-    #[test]
-    fn the_container_that_serves_is_the_one_with_the_target_port() {
-        let serving = |target_port: Value| {
-            let mut front = service("web", "web", "NodePort");
-            front["spec"]["ports"][0]["targetPort"] = target_port;
-            let values = [front, workload("Deployment", "web", "shop:1", "")];
-            let target = discover(&objects(&values)).expect("a front");
-            let pod = serde_json::from_value(json!({"spec": {"containers": [
-                {"name": "agent", "image": "agent:1", "ports": [{"containerPort": 9100}]},
-                {"name": "main", "image": "shop:1", "ports": [{"name": "web", "containerPort": 8080}]},
-            ]}}));
-            let pod = pod.expect("a pod");
-            target.front.container_in(&pod).map(|container| container.name.clone())
-        };
-        assert_eq!(serving("web".into()).as_deref(), Some("main"));
-        assert_eq!(serving(8080.into()).as_deref(), Some("main"));
-        assert_eq!(serving(7.into()).as_deref(), Some("agent"), "no port says so: the first");
     }
 
     #[test]
@@ -356,13 +315,7 @@ mod tests {
     fn a_stack_nobody_can_reach_says_so() {
         let values = [service("front", "web", "ClusterIP"), workload("Deployment", "web", "x", "")];
         let missing = discover(&objects(&values)).expect_err("no way in");
+        let NoTarget::NoWayIn(missing) = missing else { panic!("{missing:?}") };
         assert!(missing.contains("no front door"), "{missing}");
-    }
-
-    #[test]
-    fn hosts_are_found_in_addresses_and_urls() {
-        assert_eq!(host_of("mysql://user:pw@db.shop.svc:3306/name"), "db.shop.svc");
-        assert_eq!(host_of("db:3306"), "db");
-        assert_eq!(host_of("plain"), "plain");
     }
 }

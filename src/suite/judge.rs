@@ -7,10 +7,12 @@ use futures::FutureExt as _;
 use tokio::sync::watch;
 
 use crate::engine::Engine;
-use crate::observe::{Cause, CauseClass, Verdict};
+use crate::observe::{CauseClass, Verdict};
 use crate::wait::blocking_chain;
 
 use super::artifacts::Artifacts;
+use super::blame;
+use super::discover::NoTarget;
 use super::phase::Phase;
 use super::run::{Job, Judged, RunRequest, panicked};
 use super::scenario::{Scenario, Start};
@@ -49,14 +51,15 @@ pub(super) fn target_of(
         let reason = format!("the {} engine does not offer {need:?}", engine.name());
         return Err(Stop::ignored(reason));
     }
-    request.target().map_err(|missing| {
-        Stop::failed("a way in from outside the cluster", missing).because(Cause {
-            class: CauseClass::NoIngress.to_string(),
-            count: 1,
-            object: None,
-            at_ms: None,
-            fix: None,
-        })
+    request.target().map_err(|missing| match missing {
+        NoTarget::NoWayIn(seen) => Stop::failed("a way in from outside the cluster", seen)
+            .because(blame::cause_in(&request.stack, CauseClass::NoIngress, None)),
+        NoTarget::NoPods(service, seen) => {
+            let at = Some((&service, "spec.selector"));
+            Stop::failed(format!("pods behind {service}, which users reach"), seen)
+                .because(blame::cause_in(&request.stack, CauseClass::NotServed, at))
+        }
+        NoTarget::NotJudged(reason) => Stop::ignored(reason),
     })
 }
 

@@ -16,7 +16,7 @@ use crate::observe::{Cause, Requests, RunOutcome, ScenarioOutcome, Verdict};
 use crate::stack::Stack;
 
 use super::artifacts::Artifacts;
-use super::discover::discover;
+use super::discover::{NoTarget, discover};
 use super::scenario::{Scenario, Suite};
 use super::select::select;
 use super::sim;
@@ -77,7 +77,7 @@ impl RunRequest {
     ///
     /// # Errors
     /// What is missing.
-    pub(super) fn target(&self) -> Result<StackTarget, String> {
+    pub(super) fn target(&self) -> Result<StackTarget, NoTarget> {
         let objects: Vec<(ObjectRef, &Value)> = self
             .stack
             .objects()

@@ -1,26 +1,25 @@
 //! Setup: applies the stack, waits until it is whole, finds the way in, installs the app.
 
-use http::Method;
+use std::cell::RefCell;
+
 use k8s_openapi::api::core::v1::{Node, Service};
 use kube::{Api, ResourceExt as _};
 
 use crate::base::secs;
-use crate::load::{Connection, Target};
+use crate::load::Target;
 use crate::observe::{CauseClass, Verdict};
 use crate::wait::{self, Deadline, STACK_READY, Scope};
 
 use super::http::Door;
+use super::paths::{Unserved, candidates};
 use super::stop::Stop;
-use super::target::{Program, Workload};
+use super::target::{Front, Program, WayIn, Workload};
 use super::trial::{Entry, Trial};
 use super::wordpress::WordPress;
 
 /// Fresh connections that must be answered in a row before a scenario begins: with three
 /// replicas behind a random choice, one that does not answer is missed once in 3,000 trials.
 const N_ANSWERED: usize = 20;
-/// Paths of static files, cheapest first, and the front page.
-const CHEAP_PATHS: [&str; 4] =
-    ["/wp-includes/images/blank.gif", "/readme.html", "/license.txt", "/"];
 /// Kubernetes labels its control-plane nodes so (since 1.20; the older label went in 1.24).
 const CONTROL_PLANE_LABELS: [&str; 2] =
     ["node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master"];
@@ -60,14 +59,18 @@ impl Trial {
             self.install(&door).await?;
         }
         let cheap_path = self.find_cheap_path(&door).await?;
-        self.set_entry(Entry { door, cheap_path });
+        let page_path = match self.target().front.program {
+            Program::WordPress => "/".to_owned(),
+            Program::Other => cheap_path.clone(),
+        };
+        self.set_entry(Entry { door, cheap_path, page_path });
         self.await_steady().await
     }
 
     async fn await_workload(&self, workload: &Workload) -> Result<(), Stop> {
         let blame = |stop: Stop| {
-            let field = "spec.template.spec.containers[0]";
-            stop.because(self.cause_at(CauseClass::NeverReady, &workload.reference(), field))
+            let field = workload.container_field("");
+            stop.because(self.cause_at(CauseClass::NeverReady, &workload.reference(), &field))
         };
         self.lower_to_wish(workload).await?;
         self.rolled_out(workload, STACK_READY).await.map_err(blame)?;
@@ -85,27 +88,35 @@ impl Trial {
         Ok(())
     }
 
-    /// The way in: the first Ingress host, else a node port.
+    /// The way in to the front: the Ingress host, or a node port.
     async fn find_door(&self) -> Result<Door, Stop> {
-        if let Some(host) = self.target().hosts.first() {
-            let doors = self.engine().front_door();
-            let target = if host.secret.is_some() {
-                Target { tls: Some(host.host.clone()), ..doors.https }
-            } else {
-                doors.http
-            };
-            return Ok(Door { target, host: host.host.clone() });
-        }
         let front = &self.target().front;
+        let doors = self.engine().front_door();
+        match &front.way_in {
+            WayIn::Ingress(Some(host)) => {
+                let host_name = host.name();
+                let target = match host.secret.is_some() {
+                    true => Target { tls: Some(host_name.clone()), ..doors.https },
+                    false => doors.http,
+                };
+                Ok(Door { target, host: host_name })
+            }
+            WayIn::Ingress(None) => Ok(Door { host: authority(&doors.http), target: doors.http }),
+            WayIn::NodePort => self.node_port(front).await,
+        }
+    }
+
+    async fn node_port(&self, front: &Front) -> Result<Door, Stop> {
         let services: Api<Service> = Api::namespaced(self.client(), &front.workload.namespace);
         let service = services.get(&front.service).await?;
         let ports = service.spec.and_then(|spec| spec.ports).unwrap_or_default();
-        let port = ports.iter().find_map(|port| port.node_port);
+        let front_port = ports.iter().find(|port| i64::from(port.port) == front.port);
+        let port = front_port.and_then(|port| port.node_port);
         let port = port.and_then(|port| u16::try_from(port).ok()).ok_or_else(|| {
             self.failed(
                 CauseClass::NoIngress,
                 "a way in from outside the cluster",
-                format!("Service {} has no node port, and no Ingress has a host", front.service),
+                format!("port {} of Service {} has no node port", front.port, front.service),
             )
         })?;
         let nodes = Scope::all(Api::<Node>::all(self.client())).list().await?;
@@ -119,7 +130,7 @@ impl Trial {
             .and_then(|addresses| addresses.iter().find(|address| address.type_ == "InternalIP"))
             .ok_or_else(|| Stop::errored("no node has an internal address"))?;
         let target = Target { host: address.address.clone(), port, tls: None };
-        Ok(Door { host: format!("{}:{port}", address.address), target })
+        Ok(Door { host: authority(&target), target })
     }
 
     async fn install(&self, door: &Door) -> Result<(), Stop> {
@@ -133,20 +144,37 @@ impl Trial {
     }
 
     async fn find_cheap_path(&self, door: &Door) -> Result<String, Stop> {
-        let try_all = async || {
-            let mut seen = String::new();
-            for path in CHEAP_PATHS {
-                let template = door.template(Method::GET, path)?;
-                match self.send(&template, Connection::Fresh).await {
-                    Ok(reply) if reply.status == 200 => return Ok(path.to_owned()),
-                    Ok(reply) => seen = format!("GET {path}: {}", reply.status),
-                    Err(error) => seen = error,
-                }
-            }
-            Err(seen)
+        let front = &self.target().front;
+        let candidates = candidates(front, self.probed_path());
+        let last = RefCell::new(Unserved::default());
+        let search = async || {
+            self.served_path(door, &candidates).await.map_err(|unserved| {
+                let seen = unserved.to_string();
+                last.replace(unserved);
+                seen
+            })
         };
-        let expected = format!("{} answers with 200", door.url("/"));
-        Ok(wait::until_ok(&expected, ANSWERS, try_all).await?)
+        let expected = format!("a page of {} is answered with 200", door.url(front.routes.base()));
+        wait::until_ok(&expected, ANSWERS, search).await.map_err(|error| {
+            let unserved = last.take();
+            if unserved.is_up {
+                let seen = format!("{unserved}: it is up, and no path is known to ask for");
+                return Stop::inconclusive(&expected, seen);
+            }
+            Stop::from(error)
+        })
+    }
+
+    /// The path that the readiness probe of the container that serves asks for.
+    fn probed_path(&self) -> Option<String> {
+        let front = &self.target().front.workload;
+        let field = format!(
+            "/spec/template/spec/containers/{}/readinessProbe/httpGet/path",
+            front.container
+        );
+        let manifest = self.stack().manifest(&front.reference())?;
+        let path = manifest.value.pointer(&field)?.as_str()?;
+        path.starts_with('/').then(|| path.to_owned())
     }
 
     /// Waits until every replica answers: many fresh connections in a row.
@@ -164,4 +192,13 @@ impl Trial {
         wait::until_ok("every replica answers", ANSWERS, try_all).await?;
         Ok(())
     }
+}
+
+/// The name to ask for where an address is all there is.
+fn authority(target: &Target) -> String {
+    let host = match target.host.contains(':') {
+        true => format!("[{}]", target.host),
+        false => target.host.clone(),
+    };
+    if target.port == 80 { host } else { format!("{host}:{}", target.port) }
 }

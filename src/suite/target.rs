@@ -1,11 +1,11 @@
 //! What a stack is made of, as far as suites care: its front, its database, its doors.
 
 use k8s_openapi::api::core::v1::{Container, Pod};
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::base::ObjectRef;
 
 use super::autoscaler::Autoscaler;
+use super::routes::Routes;
 
 /// The parts of a stack that scenarios act on.
 #[derive(Clone, Debug)]
@@ -14,6 +14,8 @@ pub struct StackTarget {
     pub front: Front,
     /// Where its data lives; the front workload itself when both share a pod.
     pub database: Option<Workload>,
+    /// Why no database was found; empty where one was.
+    pub no_database: String,
     /// Hosts of all Ingresses.
     pub hosts: Vec<IngressHost>,
 }
@@ -27,24 +29,31 @@ pub struct Front {
     pub service: String,
     /// Port of the Service.
     pub port: i64,
-    /// Where that ends in a pod: a number, or the name of a container's port.
-    pub target_port: IntOrString,
     /// Its autoscaler.
     pub autoscaler: Option<Autoscaler>,
     /// What runs in it.
     pub program: Program,
+    /// How users come in.
+    pub way_in: WayIn,
+    /// Which paths lead to it there.
+    pub routes: Routes,
+}
+
+/// How users outside the cluster reach the front.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WayIn {
+    /// A host of an Ingress; `None` is a rule without one, which serves any name.
+    Ingress(Option<IngressHost>),
+    /// A port of the nodes.
+    NodePort,
 }
 
 impl Front {
-    /// The container of `pod` that serves users: the one with the Service's target port, or the
-    /// first.
+    /// The container of `pod` that serves users; the first if the pod lacks it.
     pub fn container_in<'a>(&self, pod: &'a Pod) -> Option<&'a Container> {
         let containers = &pod.spec.as_ref()?.containers;
         let serves = |container: &&Container| {
-            container.ports.iter().flatten().any(|port| match &self.target_port {
-                IntOrString::Int(number) => port.container_port == *number,
-                IntOrString::String(name) => port.name.as_ref() == Some(name),
-            })
+            self.workload.container_name().is_some_and(|name| container.name == name)
         };
         containers.iter().find(serves).or_else(|| containers.first())
     }
@@ -65,6 +74,8 @@ pub struct Workload {
     pub selector: String,
     /// Its containers: name and image.
     pub containers: Vec<(String, String)>,
+    /// Number of the container that scenarios are about: it serves users, or keeps the data.
+    pub container: usize,
     /// Mounts of persistent volumes.
     pub mounts: Vec<Mount>,
     /// `maxSurge` and `maxUnavailable` in pods; `None` when it does not roll.
@@ -100,6 +111,17 @@ pub struct IngressHost {
     pub host: String,
     /// Secret with its certificate; `None` without TLS for this host.
     pub secret: Option<String>,
+    /// A path that one of its rules takes.
+    pub path: String,
+    /// Whether that rule takes what is below the path as well.
+    pub is_prefix: bool,
+}
+
+impl IngressHost {
+    /// A name to ask for: a wildcard stands for any label.
+    pub fn name(&self) -> String {
+        self.host.replacen('*', "seatrial", 1)
+    }
 }
 
 /// What runs in the front, as far as suites can drive it.
@@ -119,6 +141,17 @@ impl Workload {
             WorkloadKind::StatefulSet => "StatefulSet",
         };
         ObjectRef::new(kind, &self.namespace, &self.name)
+    }
+
+    /// Name of the container that scenarios are about.
+    pub fn container_name(&self) -> Option<&str> {
+        self.containers.get(self.container).map(|(name, _)| name.as_str())
+    }
+
+    /// The field `field` of that container in the manifest.
+    pub fn container_field(&self, field: &str) -> String {
+        let dot = if field.is_empty() { "" } else { "." };
+        format!("spec.template.spec.containers[{}]{dot}{field}", self.container)
     }
 
     /// Whether it is the same object as `other`.

@@ -88,7 +88,7 @@ impl Trial {
         if let Some(served) = self.page.get() {
             return served;
         }
-        let served = match self.get("/").await {
+        let served = match self.get(self.page_path()).await {
             Ok(reply) if reply.status < 500 => Served::With(reply.status),
             _ => return Served::Successfully,
         };
@@ -127,7 +127,7 @@ impl Trial {
                         door.template(Method::POST, "/xmlrpc.php")?.body("text/xml", XMLRPC_HELLO)
                     }
                     Program::Other => door
-                        .template(Method::POST, "/")?
+                        .template(Method::POST, self.page_path())?
                         .body("application/x-www-form-urlencoded", "seatrial=1"),
                 };
                 Source {
@@ -138,7 +138,7 @@ impl Trial {
                 }
             }
             Lane::Page(plan) => {
-                let get = door.template(Method::GET, "/")?;
+                let get = door.template(Method::GET, self.page_path())?;
                 Source {
                     name: "GET page",
                     plan,

@@ -57,6 +57,8 @@ pub(super) struct Entry {
     pub door: Door,
     /// A path that is answered with 200 at little cost.
     pub cheap_path: String,
+    /// The path of a page that the program makes anew each time, as far as one is known.
+    pub page_path: String,
 }
 
 impl Trial {
@@ -184,6 +186,11 @@ impl Trial {
     /// A path that is answered with 200 at little cost, as a static file is.
     pub fn cheap_path(&self) -> &str {
         self.entry.get().map_or("/", |entry| &entry.cheap_path)
+    }
+
+    /// The path of a page: the front page where that is answered with 200.
+    pub fn page_path(&self) -> &str {
+        self.entry.get().map_or("/", |entry| &entry.page_path)
     }
 
     /// Pods of the front's namespace, watched from now on.

@@ -20,7 +20,7 @@ const FALLBACK_NAME: &str = "Kubernetes Ingress Controller Fake Certificate";
 pub async fn judge(trial: &Trial, host: &IngressHost) -> Result<String, Stop> {
     let door = hosts::secure(trial, host);
     let expected = format!("the stack's certificate for {}", door.host);
-    let reply = hosts::get(trial, &door, "/").await?;
+    let reply = hosts::get(trial, &door, hosts::page(trial, host)).await?;
     let leaf = reply.tls.and_then(|tls| tls.chain.first().cloned());
     let broken = |class: CauseClass, seen: String| {
         trial.failed_at(class, &host.ingress, "spec.tls", &expected, seen)

@@ -20,7 +20,7 @@ async fn run(trial: &Trial) -> Result<Held, Stop> {
     let all = hosts::hosts(trial)?;
     for host in all {
         hosts::redirects(trial, host).await?;
-        hosts::serves(trial, host, "/").await?;
+        hosts::serves(trial, host, hosts::page(trial, host)).await?;
         certificates::judge(trial, host).await?;
     }
     let names: Vec<_> = all.iter().map(|host| host.host.as_str()).collect();

@@ -5,10 +5,14 @@ use http::header::LOCATION;
 
 use crate::load::{Connection, Target};
 use crate::observe::CauseClass;
-use crate::suite::{Door, IngressHost, Reply, Stop, Trial};
+use crate::suite::{Door, IngressHost, Reply, Stop, Trial, WayIn};
 
-/// A path and query that a redirect must keep.
-const DEEP: &str = "/seatrial/deep?first=1&second=two";
+/// A path that a redirect must keep, below one of the host's.
+const DEEP: &str = "/seatrial/deep";
+/// A query that it must keep.
+const QUERY: &str = "?first=1&second=two";
+/// The app wants to know who asks, or to be asked otherwise: it serves.
+const REFUSALS: [u16; 3] = [401, 403, 405];
 /// Permanent redirects: the method is kept with 308, browsers accept both.
 const PERMANENT: [u16; 2] = [301, 308];
 
@@ -28,19 +32,14 @@ pub fn hosts(trial: &Trial) -> Result<&[IngressHost], Stop> {
     ))
 }
 
-/// A name to ask for: a wildcard stands for any label.
-pub fn name_of(host: &IngressHost) -> String {
-    host.host.replacen('*', "seatrial", 1)
-}
-
 /// The plain way in to `host`.
 pub fn plain(trial: &Trial, host: &IngressHost) -> Door {
-    Door { target: trial.engine().front_door().http, host: name_of(host) }
+    Door { target: trial.engine().front_door().http, host: host.name() }
 }
 
 /// The way in over TLS to `host`.
 pub fn secure(trial: &Trial, host: &IngressHost) -> Door {
-    let name = name_of(host);
+    let name = host.name();
     let target = Target { tls: Some(name.clone()), ..trial.engine().front_door().https };
     Door { target, host: name }
 }
@@ -63,9 +62,13 @@ pub async fn get(trial: &Trial, door: &Door, path: &str) -> Result<Reply, Stop> 
 /// It does not.
 pub async fn redirects(trial: &Trial, host: &IngressHost) -> Result<(), Stop> {
     let door = plain(trial, host);
-    let reply = get(trial, &door, DEEP).await?;
-    let wanted = format!("https://{}{DEEP}", door.host);
-    let expected = format!("{} is redirected for good to {wanted}", door.url(DEEP));
+    let asked = match host.is_prefix {
+        true => format!("{}{DEEP}{QUERY}", host.path.trim_end_matches('/')),
+        false => format!("{}{QUERY}", host.path),
+    };
+    let reply = get(trial, &door, &asked).await?;
+    let wanted = format!("https://{}{asked}", door.host);
+    let expected = format!("{} is redirected for good to {wanted}", door.url(&asked));
     let location = reply.header(&LOCATION).unwrap_or("nowhere").to_owned();
     if !PERMANENT.contains(&reply.status) {
         let seen = format!("{} (to {location})", reply.status);
@@ -97,8 +100,12 @@ pub async fn redirects(trial: &Trial, host: &IngressHost) -> Result<(), Stop> {
 pub async fn serves(trial: &Trial, host: &IngressHost, path: &str) -> Result<(), Stop> {
     let door = secure(trial, host);
     let reply = get(trial, &door, path).await?;
-    if reply.status < 400 {
+    if reply.status < 400 || REFUSALS.contains(&reply.status) {
         return Ok(());
+    }
+    if reply.status == 404 && !reply.is_controllers() {
+        let seen = "404, as the app would say as well where it has no such page";
+        return Err(Stop::inconclusive(format!("{} is served", door.url(path)), seen));
     }
     Err(trial.failed_at(
         CauseClass::NotServed,
@@ -109,10 +116,21 @@ pub async fn serves(trial: &Trial, host: &IngressHost, path: &str) -> Result<(),
     ))
 }
 
-/// The first host: the one users are told.
+/// A path of `host` to ask for: the one known to be answered, where it is the front's host.
+pub fn page<'a>(trial: &'a Trial, host: &'a IngressHost) -> &'a str {
+    match &trial.target().front.way_in {
+        WayIn::Ingress(Some(fronts)) if fronts.host == host.host => trial.page_path(),
+        _ => &host.path,
+    }
+}
+
+/// The host that leads to the front: the one users are told.
 ///
 /// # Errors
 /// The stack has no Ingress with a host.
 pub fn first(trial: &Trial) -> Result<&IngressHost, Stop> {
+    if let WayIn::Ingress(Some(host)) = &trial.target().front.way_in {
+        return Ok(host);
+    }
     hosts(trial)?.first().ok_or_else(|| Stop::errored("a list that is not empty has no first host"))
 }

@@ -18,7 +18,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
 async fn run(trial: &Trial) -> Result<Held, Stop> {
     trial.enter(Phase::Assess);
     let host = hosts::first(trial)?;
-    hosts::serves(trial, host, "/").await?;
+    hosts::serves(trial, host, hosts::page(trial, host)).await?;
     hosts::serves(trial, host, trial.cheap_path()).await?;
     Ok(format!("https://{} serves the front page and a file", host.host))
 }

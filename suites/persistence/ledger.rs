@@ -7,10 +7,12 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::base::secs;
-use crate::suite::{Aspect, Held, Media, Phase, Scenario, Start, Stop, Trial, WordPress, Workload};
+use crate::suite::{
+    Aspect, Data, Held, Media, Phase, Scenario, Start, Stop, Trial, WordPress, Workload,
+};
 use crate::wait::{self, Deadline};
 
-use super::uploads::writable;
+use super::uploads::{database, writable_database};
 
 /// Pause between two writes.
 const WRITE_PERIOD: Duration = secs(2);
@@ -25,7 +27,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     needs: &[],
     aspects: &[Aspect::Storage, Aspect::Lifecycle, Aspect::Traffic],
     start: Start::Serving,
-    prepare: Some(|trial| Box::pin(writable(trial))),
+    prepare: Some(|trial| Box::pin(writable_database(trial))),
     run: |trial| Box::pin(run(trial)),
 };
 
@@ -38,7 +40,7 @@ struct Ledger {
 
 async fn run(trial: &Trial) -> Result<Held, Stop> {
     let front = &trial.target().front.workload;
-    let database = trial.target().database.as_ref();
+    let database = database(trial)?;
     let wordpress = WordPress::of(trial).map_err(Stop::errored)?;
     let done = Cell::new(false);
     let deletions = async {
@@ -58,11 +60,11 @@ async fn run(trial: &Trial) -> Result<Held, Stop> {
     let expected = format!("all {n_written} acknowledged writes after {n_deleted} deleted pods");
     if let Some((n_lost, first)) = lost.posts {
         let seen = format!("{n_lost} of {} posts are lost, first: {first}", ledger.posts.len());
-        return Err(trial.data_loss(database.unwrap_or(front), &expected, &seen));
+        return Err(trial.data_loss(database, Data::Tables, &expected, &seen));
     }
     if let Some((n_lost, first)) = lost.media {
         let seen = format!("{n_lost} of {} uploads are lost, first: {first}", ledger.media.len());
-        return Err(trial.data_loss(front, &expected, &seen));
+        return Err(trial.data_loss(front, Data::Uploads, &expected, &seen));
     }
     Ok(format!("{n_written} acknowledged writes survived {n_deleted} deleted pods"))
 }
@@ -71,10 +73,10 @@ async fn run(trial: &Trial) -> Result<Held, Stop> {
 async fn delete_in_turn(
     trial: &Trial,
     front: &Workload,
-    database: Option<&Workload>,
+    database: &Workload,
 ) -> Result<usize, Stop> {
     let mut n_deleted = 0;
-    let others = database.filter(|database| !database.is(front));
+    let others = (!database.is(front)).then_some(database);
     for workload in std::iter::once(front).chain(others) {
         for pod in trial.live_pods_of(workload).await? {
             trial.replace_pods(workload, &[pod]).await?;

@@ -1,9 +1,9 @@
 //! Posts survive the deletion of the database's pods.
 
-use crate::suite::{Aspect, Held, Phase, Scenario, Start, Stop, Trial, WordPress};
+use crate::suite::{Aspect, Data, Held, Phase, Scenario, Start, Stop, Trial, WordPress};
 use crate::wait::{self, Deadline, TRAFFIC_REACHES};
 
-use super::uploads::writable;
+use super::uploads::{database, writable_database};
 
 /// Posts written.
 const N_POSTS: usize = 3;
@@ -17,14 +17,12 @@ pub(super) const SCENARIO: Scenario = Scenario {
     needs: &[],
     aspects: &[Aspect::Storage, Aspect::Lifecycle, Aspect::Traffic],
     start: Start::Serving,
-    prepare: Some(|trial| Box::pin(writable(trial))),
+    prepare: Some(|trial| Box::pin(writable_database(trial))),
     run: |trial| Box::pin(run(trial)),
 };
 
 async fn run(trial: &Trial) -> Result<Held, Stop> {
-    let Some(database) = &trial.target().database else {
-        return Err(Stop::ignored("no workload of the stack is the front's database"));
-    };
+    let database = database(trial)?;
     let wordpress = WordPress::of(trial).map_err(Stop::errored)?;
     let mut posts = Vec::new();
     for n in 0..N_POSTS {
@@ -41,7 +39,7 @@ async fn run(trial: &Trial) -> Result<Held, Stop> {
         let read = wait::until_ok(&expected, READ_BACK, || wordpress.read_post(*id, title)).await;
         if let Err(error) = read {
             let expected = "every post is read back after the database's pods were deleted";
-            return Err(trial.data_loss(database, expected, &error.unmet));
+            return Err(trial.data_loss(database, Data::Tables, expected, &error.unmet));
         }
     }
     Ok(format!("{} posts survived the database's pods", posts.len()))

@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 
-use crate::suite::{Aspect, Held, Phase, Program, Scenario, Start, Stop, Trial, WordPress};
+use crate::suite::{
+    Aspect, Data, Held, Phase, Program, Scenario, Start, Stop, Trial, WordPress, Workload,
+};
 use crate::wait::{self, TRAFFIC_REACHES};
 
 /// Files uploaded.
@@ -28,6 +30,26 @@ pub(super) async fn writable(trial: &Trial) -> Result<Held, Stop> {
     }
 }
 
+/// As `writable`, with a database of the stack whose pods can be deleted.
+pub(super) async fn writable_database(trial: &Trial) -> Result<Held, Stop> {
+    writable(trial).await?;
+    database(trial).map(|_| String::new())
+}
+
+/// The front's database.
+///
+/// # Errors
+/// No workload of the stack is known to be it.
+pub(super) fn database(trial: &Trial) -> Result<&Workload, Stop> {
+    let target = trial.target();
+    target.database.as_ref().ok_or_else(|| {
+        let reason = &target.no_database;
+        Stop::ignored(format!(
+            "no workload of the stack is known as the front's database: {reason}"
+        ))
+    })
+}
+
 async fn run(trial: &Trial) -> Result<Held, Stop> {
     let front = &trial.target().front.workload;
     let wordpress = WordPress::of(trial).map_err(Stop::errored)?;
@@ -48,7 +70,7 @@ async fn run(trial: &Trial) -> Result<Held, Stop> {
         let read = wait::until_ok(&expected, TRAFFIC_REACHES, || wordpress.read_media(file)).await;
         if let Err(error) = read {
             let expected = "every upload is read back after all pods of the front were deleted";
-            return Err(trial.data_loss(front, expected, &error.unmet));
+            return Err(trial.data_loss(front, Data::Uploads, expected, &error.unmet));
         }
     }
     Ok(format!("{} uploads survived {} deleted pods", media.len(), pods.len()))

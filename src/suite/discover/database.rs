@@ -1,0 +1,163 @@
+//! The database: the workload that the front's environment names as such.
+
+use serde_json::Value;
+
+use crate::base::ObjectRef;
+use crate::suite::target::{Front, Program, Workload};
+
+use super::env::{Variable, variables};
+use super::{Found, image_name, items, listening, of_kind, target_port, workload_behind};
+
+/// Where images of WordPress look for their database, the official one first.
+const WORDPRESS_HOSTS: [&str; 2] = ["WORDPRESS_DB_HOST", "WORDPRESS_DATABASE_HOST"];
+/// The official image reads the value from this file where the variable is set.
+const WORDPRESS_HOST_FILE: &str = "WORDPRESS_DB_HOST_FILE";
+/// What the official image asks if it is told nothing (`wp-config-docker.php`).
+const WORDPRESS_DEFAULT: &str = "mysql";
+/// Words in the names of variables that tell of a database.
+const TELLING: [&str; 9] =
+    ["DB", "DATABASE", "MYSQL", "MARIADB", "POSTGRES", "POSTGRESQL", "PG", "PGHOST", "MONGODB"];
+/// Parts of the names of images that keep data.
+const ENGINES: [&str; 6] = ["mysql", "mariadb", "percona", "postgres", "mongo", "timescale"];
+/// Parts of the names of images that only talk to them.
+const TOOLS: [&str; 5] = ["exporter", "backup", "admin", "proxy", "router"];
+
+/// The workload where the front's data lives; the front itself when both share a pod.
+///
+/// # Errors
+/// Why none is known.
+pub(super) fn database(objects: &[(ObjectRef, &Value)], front: &Front) -> Result<Workload, String> {
+    let reference = front.workload.reference();
+    let manifest = objects.iter().find(|(object, _)| *object == reference);
+    let Some((_, manifest)) = manifest else { return Err(format!("{reference} is not there")) };
+    let containers = || items(manifest, "/spec/template/spec/containers");
+    let serving = containers().nth(front.workload.container).into_iter();
+    // The container that serves knows best.
+    let ordered = serving.chain(containers());
+    let all: Vec<Variable> = ordered
+        .flat_map(|container| variables(objects, &front.workload.namespace, container))
+        .collect();
+    let find = |name: &str| all.iter().find(|(known, _)| known == name);
+    let place = Place { objects, front };
+    if front.program == Program::WordPress {
+        if let Some((name, value)) = WORDPRESS_HOSTS.iter().find_map(|name| find(name)) {
+            let value = value.as_ref().map_err(|why| format!("{name} of {reference} {why}"))?;
+            return place.at(value).map_err(|why| format!("{name} of {reference} {why}"));
+        }
+        if find(WORDPRESS_HOST_FILE).is_some() {
+            return Err(format!("{reference} reads the host of its database from a file"));
+        }
+    }
+    let telling = |(name, _): &&Variable| {
+        let mut words = name.split(|c: char| !c.is_ascii_alphanumeric());
+        words.any(|word| TELLING.iter().any(|telling| word.eq_ignore_ascii_case(telling)))
+    };
+    let values = |is_wanted: &dyn Fn(&&Variable) -> bool| -> Vec<&String> {
+        all.iter().filter(is_wanted).filter_map(|(_, value)| value.as_ref().ok()).collect()
+    };
+    if let Some(found) = values(&telling).into_iter().find_map(|value| place.at(value).ok()) {
+        return Ok(found);
+    }
+    if front.program == Program::WordPress {
+        return place.at(WORDPRESS_DEFAULT).map_err(|why| {
+            format!("{reference} is not told the host of its database; the default {why}")
+        });
+    }
+    let elsewhere = values(&|_| true).into_iter().filter_map(|value| place.at(value).ok());
+    let mut engines = elsewhere.filter(|found| {
+        let image = found.containers.get(found.container).map(|(_, image)| image.as_str());
+        !found.is(&front.workload) && image.is_some_and(is_engine)
+    });
+    engines.next().ok_or_else(|| {
+        format!("no variable of {reference} names a workload of the stack as its database")
+    })
+}
+
+/// From where hosts are looked up.
+struct Place<'a> {
+    objects: &'a [(ObjectRef, &'a Value)],
+    front: &'a Front,
+}
+
+impl Place<'_> {
+    /// The workload at the host in `value`.
+    ///
+    /// # Errors
+    /// Why there is none, after the name of the variable.
+    fn at(&self, value: &str) -> Result<Workload, String> {
+        let host = host_of(value);
+        let front = &self.front.workload;
+        if matches!(host.as_str(), "localhost" | "127.0.0.1" | "::1") {
+            return self.beside().ok_or_else(|| {
+                format!("names {host}, and no other container of the pod keeps data")
+            });
+        }
+        let (service, manifest) = self
+            .service(&host)
+            .ok_or_else(|| format!("names {host}, which is no Service of the stack"))?;
+        let mut found = workload_behind(self.objects, service, manifest).ok_or_else(|| {
+            format!("names {service}, which selects no Deployment or StatefulSet of the stack")
+        })?;
+        if found.is(front) {
+            return self.beside().ok_or_else(|| format!("names {service}, the front itself"));
+        }
+        let port = target_port(items(manifest, "/spec/ports").next());
+        let workload = self.objects.iter().find(|(object, _)| *object == found.reference());
+        let engine = found.containers.iter().position(|(_, image)| is_engine(image));
+        found.container = engine
+            .or_else(|| workload.map(|(_, workload)| listening(workload, &port)))
+            .unwrap_or(0);
+        Ok(found)
+    }
+
+    /// The front's own pod, if another of its containers keeps the data.
+    fn beside(&self) -> Option<Workload> {
+        let front = &self.front.workload;
+        let others = || (0..front.containers.len()).filter(|idx| *idx != front.container);
+        let is_kept =
+            |idx: &usize| front.containers.get(*idx).is_some_and(|(_, image)| is_engine(image));
+        let container = others().find(is_kept).or_else(|| {
+            // An image nobody knows may keep data, unless it only adds to the pod.
+            others()
+                .find(|idx| front.containers.get(*idx).is_some_and(|(_, image)| !is_tool(image)))
+        })?;
+        Some(Workload { container, ..front.clone() })
+    }
+
+    /// The Service that `host` is the name of, in one of the forms of the cluster's DNS; of a single
+    /// pod too.
+    fn service(&self, host: &str) -> Option<Found<'_>> {
+        let labels: Vec<&str> = host.split('.').collect();
+        (0..labels.len().min(2)).find_map(|at| {
+            let name = labels.get(at)?;
+            let own = self.front.workload.namespace.as_str();
+            let namespace = labels.get(at + 1).copied().unwrap_or(own);
+            if labels.get(at + 2).is_some_and(|label| *label != "svc") {
+                return None;
+            }
+            of_kind(self.objects, "Service")
+                .find(|(object, _)| object.name == *name && object.namespace == namespace)
+        })
+    }
+}
+
+fn is_engine(image: &str) -> bool {
+    let name = image_name(image).to_ascii_lowercase();
+    ENGINES.iter().any(|engine| name.contains(engine)) && !is_tool(image)
+}
+
+fn is_tool(image: &str) -> bool {
+    let name = image_name(image).to_ascii_lowercase();
+    TOOLS.iter().any(|tool| name.contains(tool))
+}
+
+/// The host in `host`, `host:port` or `scheme://user@host:port/path`.
+fn host_of(value: &str) -> String {
+    let rest = value.split_once("://").map_or(value, |(_, rest)| rest);
+    let authority = rest.split('/').next().unwrap_or(rest);
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    host.split(':').next().unwrap_or(host).to_owned()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,229 @@
+//! Paths: which page of the app a load asks for.
+
+use std::fmt;
+
+use http::Method;
+use http::header::LOCATION;
+
+use crate::load::Connection;
+
+use super::http::{Door, Reply};
+use super::routes::Routes;
+use super::target::{Front, Program};
+use super::trial::Trial;
+
+/// Static files of WordPress, cheapest first, and the front page.
+const CHEAP_PATHS: [&str; 4] =
+    ["/wp-includes/images/blank.gif", "/readme.html", "/license.txt", "/"];
+/// Redirects that are followed: more are a loop.
+const MAX_REDIRECTS: usize = 4;
+/// What only pages of the controller itself say; it hides the version that nginx adds elsewhere.
+const CONTROLLERS_PAGES: [&str; 2] = ["<center>nginx</center>", "default backend - 404"];
+
+/// What a path was answered.
+#[derive(Clone, Debug)]
+struct Answer {
+    status: u16,
+    location: Option<String>,
+    /// Whether the app said so, as far as one can tell.
+    is_apps: bool,
+}
+
+/// What was answered where no path is known to serve.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Unserved {
+    seen: Vec<String>,
+    /// Whether the app answered every request, without an error of its own.
+    pub is_up: bool,
+}
+
+impl fmt::Display for Unserved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.seen.join("; "))
+    }
+}
+
+/// Paths that lead to the front and may be answered with 200, the best first. `probed` is one that
+/// its probe asks for.
+pub(super) fn candidates(front: &Front, probed: Option<String>) -> Vec<String> {
+    let routes = &front.routes;
+    if front.program == Program::WordPress {
+        return CHEAP_PATHS.iter().filter_map(|path| routes.below(path)).collect();
+    }
+    let base = routes.base().to_owned();
+    let mut candidates = vec![base];
+    candidates.extend(routes.below("/"));
+    candidates.extend(probed.filter(|path| routes.lead_to_front(path)));
+    let mut known: Vec<String> = Vec::new();
+    candidates.retain(|path| {
+        let is_new = !known.contains(path);
+        known.push(path.clone());
+        is_new
+    });
+    candidates
+}
+
+impl Trial {
+    /// A path of the app that is answered with 200 through `door`: the first of `candidates`, else
+    /// where one of them redirects to.
+    ///
+    /// # Errors
+    /// What was answered instead.
+    pub(super) async fn served_path(
+        &self,
+        door: &Door,
+        candidates: &[String],
+    ) -> Result<String, Unserved> {
+        let ask = async |path: String| {
+            let template = door.template(Method::GET, &path)?;
+            let reply = self.send(&template, Connection::Fresh).await?;
+            let location = reply.header(&LOCATION).map(str::to_owned);
+            Ok(Answer { status: reply.status, location, is_apps: !reply.is_controllers() })
+        };
+        served(candidates, door, &self.target().front.routes, ask).await
+    }
+}
+
+impl Reply {
+    /// Whether the Ingress controller answered in the app's place.
+    pub fn is_controllers(&self) -> bool {
+        let text = self.text();
+        self.backend.is_none() && CONTROLLERS_PAGES.iter().any(|page| text.contains(page))
+    }
+}
+
+async fn served(
+    candidates: &[String],
+    door: &Door,
+    routes: &Routes,
+    ask: impl AsyncFn(String) -> Result<Answer, String>,
+) -> Result<String, Unserved> {
+    let mut unserved = Unserved { seen: Vec::new(), is_up: true };
+    let mut redirects = Vec::new();
+    for path in candidates {
+        let answer = note(&mut unserved, path, ask(path.clone()).await);
+        match answer {
+            Some(answer) if answer.status == 200 => return Ok(path.clone()),
+            Some(answer) => redirects.extend(within(door, routes, path, &answer)),
+            None => {}
+        }
+    }
+    for mut path in redirects {
+        for _ in 0..MAX_REDIRECTS {
+            let answer = note(&mut unserved, &path, ask(path.clone()).await);
+            match answer {
+                Some(answer) if answer.status == 200 => return Ok(path),
+                Some(answer) => match within(door, routes, &path, &answer) {
+                    Some(next) => path = next,
+                    None => break,
+                },
+                None => break,
+            }
+        }
+    }
+    Err(unserved)
+}
+
+fn note(unserved: &mut Unserved, path: &str, answer: Result<Answer, String>) -> Option<Answer> {
+    match answer {
+        Ok(answer) => {
+            let to = answer.location.as_ref().map_or(String::new(), |to| format!(" to {to}"));
+            unserved.seen.push(format!("GET {path}: {}{to}", answer.status));
+            unserved.is_up &= answer.is_apps && answer.status < 500;
+            Some(answer)
+        }
+        Err(error) => {
+            unserved.seen.push(error);
+            unserved.is_up = false;
+            None
+        }
+    }
+}
+
+/// The path that `answer` for `path` redirects to, if it is the app's as well.
+fn within(door: &Door, routes: &Routes, path: &str, answer: &Answer) -> Option<String> {
+    if !(300..400).contains(&answer.status) {
+        return None;
+    }
+    let location = answer.location.as_deref()?;
+    let location = location.split('#').next().unwrap_or(location);
+    let scheme = if door.target.tls.is_some() { "https" } else { "http" };
+    let absolute = location
+        .strip_prefix(scheme)
+        .and_then(|rest| rest.strip_prefix("://"))
+        .or_else(|| location.strip_prefix("//"));
+    let next = if let Some(rest) = absolute {
+        let (host, rest) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        let is_ours = host.eq_ignore_ascii_case(&door.host);
+        let slash = if rest.starts_with('/') { "" } else { "/" };
+        is_ours.then(|| format!("{slash}{rest}"))?
+    } else if location.contains("://") {
+        return None;
+    } else if location.starts_with('/') {
+        location.to_owned()
+    } else {
+        let page = path.split('?').next().unwrap_or(path);
+        let folder = &page[..page.rfind('/').map_or(0, |at| at + 1)];
+        let folder = if location.starts_with('?') { page } else { folder };
+        format!("{folder}{location}")
+    };
+    routes.lead_to_front(&next).then_some(next)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::executor::block_on;
+
+    use super::*;
+    use crate::load::Target;
+    use crate::suite::routes::{Destination, Route};
+
+    fn door() -> Door {
+        let target = Target { host: "10.0.0.1".into(), port: 80, tls: None };
+        Door { target, host: "shop.example.com".into() }
+    }
+
+    fn routes(paths: &[&str]) -> Routes {
+        let route = |path: &&str| {
+            let service = (*path).to_owned();
+            Route::new(path, "Prefix", Destination { namespace: "a".into(), service, port: None })
+        };
+        Routes::new(paths.iter().map(route).collect(), 0)
+    }
+
+    fn found(pages: &[(&str, u16, &str)], candidates: &[&str]) -> Result<String, Unserved> {
+        let ask = async |path: String| {
+            let page = pages.iter().find(|(known, ..)| *known == path);
+            let (_, status, location) = page.ok_or_else(|| format!("GET {path}: refused"))?;
+            let location = (!location.is_empty()).then(|| (*location).to_owned());
+            Ok(Answer { status: *status, location, is_apps: true })
+        };
+        let candidates: Vec<String> = candidates.iter().map(|path| (*path).to_owned()).collect();
+        block_on(served(&candidates, &door(), &routes(&["/", "/api"]), ask))
+    }
+
+    #[test]
+    fn a_page_behind_a_redirect_of_the_app_is_found() {
+        let pages = [("/", 302, "/login?next=%2F"), ("/login?next=%2F", 200, "")];
+        assert_eq!(found(&pages, &["/"]).expect("a page"), "/login?next=%2F");
+        let better = [("/", 302, "/login"), ("/health", 200, ""), ("/login", 200, "")];
+        assert_eq!(found(&better, &["/", "/health"]).expect("a page"), "/health");
+        let absolute = [("/", 301, "http://shop.example.com/en/"), ("/en/", 200, "")];
+        assert_eq!(found(&absolute, &["/"]).expect("a page"), "/en/");
+        let relative = [("/a/b", 302, "c"), ("/a/c", 200, "")];
+        assert_eq!(found(&relative, &["/a/b"]).expect("a page"), "/a/c");
+    }
+
+    #[test]
+    fn what_was_answered_is_said_where_nothing_serves() {
+        let elsewhere = [("/", 302, "https://sso.example.org/"), ("/x", 401, "")];
+        let unserved = found(&elsewhere, &["/", "/x"]).expect_err("no page");
+        assert_eq!(unserved.to_string(), "GET /: 302 to https://sso.example.org/; GET /x: 401");
+        assert!(unserved.is_up);
+        let other_program = found(&[("/", 302, "/api/x"), ("/api/x", 200, "")], &["/"]);
+        assert_eq!(other_program.expect_err("another's page").to_string(), "GET /: 302 to /api/x");
+        assert!(found(&[("/", 302, "/")], &["/"]).expect_err("a loop").is_up);
+        assert!(!found(&[("/", 503, "")], &["/"]).expect_err("an error").is_up);
+        assert!(!found(&[], &["/"]).expect_err("nobody").is_up);
+    }
+}

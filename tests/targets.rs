@@ -1,0 +1,207 @@
+//! What scenarios act on is what users reach: verdicts and causes of stacks where another workload or
+//! container could be mistaken for it.
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use seatrial::base::{millis, secs};
+use seatrial::engine::sim::GenericApp;
+use seatrial::k8s::Profile;
+use seatrial::observe::{ScenarioOutcome, Verdict};
+use seatrial::stack::Stack;
+use seatrial::suite;
+
+/// Two replicas of NAME that listen on 8080, behind a Service of the name.
+const PROGRAM: &str = r"---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: NAME, namespace: default}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: NAME}}
+  template:
+    metadata: {labels: {app: NAME}}
+    spec:
+      containers:
+      - name: NAME
+        image: example.com/team/NAME:1
+        readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 2}
+        lifecycle: {preStop: {exec: {command: [sleep, '10']}}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: NAME, namespace: default}
+spec:
+  selector: {app: NAME}
+  ports: [{port: 80, targetPort: 8080}]
+";
+
+const PRE_STOP: &str = "        lifecycle: {preStop: {exec: {command: [sleep, '10']}}}\n";
+
+fn program(name: &str) -> String {
+    PROGRAM.replace("NAME", name)
+}
+
+/// An Ingress with rules of (host, path, Service); hosts may be empty.
+fn ingress(rules: &[(&str, &str, &str)]) -> String {
+    let head = "---\napiVersion: networking.k8s.io/v1\nkind: Ingress\n\
+                metadata: {name: shop, namespace: default}\nspec:\n  ingressClassName: nginx\n  rules:\n";
+    let rules = rules.iter().map(|(host, path, to)| {
+        let host = if host.is_empty() { String::new() } else { format!("host: {host}, ") };
+        let backend = format!("{{service: {{name: {to}, port: {{number: 80}}}}}}");
+        format!(
+            "  - {{{host}http: {{paths: [{{path: {path}, pathType: Prefix, backend: {backend}}}]}}}}\n"
+        )
+    });
+    std::iter::once(head.to_owned()).chain(rules).collect()
+}
+
+fn app(name: &str, statuses: &[(&str, u16)]) -> GenericApp {
+    GenericApp {
+        image: format!("example.com/team/{name}"),
+        port: 8080,
+        start: secs(1),
+        cpu_per_request: millis(1),
+        memory_bytes: 32 << 20,
+        statuses: statuses.iter().map(|(path, status)| ((*path).to_owned(), *status)).collect(),
+        drains: true,
+    }
+}
+
+fn judged(yaml: &str, scenario: &str, apps: Vec<GenericApp>) -> ScenarioOutcome {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("stack.yaml"), yaml).expect("a file");
+    let stack = Stack::load(folder.path(), &Profile::NEWEST);
+    let stack = Arc::new(stack.unwrap_or_else(|error| panic!("{error}")));
+    let mut request = support::request(folder.path(), &[scenario], 1, 1);
+    (request.stack, request.apps) = (stack, apps);
+    suite::run(&request, &mut |_| {}).expect("it runs").scenarios.remove(0)
+}
+
+fn stage(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests/stages").join(name);
+    fs::read_to_string(path.join("stack.yaml")).expect("the stage")
+}
+
+#[test]
+fn load_and_rollout_meet_the_program_that_serves_the_front_page() {
+    let rules = [("shop.example.com", "/api", "api"), ("shop.example.com", "/", "web")];
+    let hasty = program("web").replace(PRE_STOP, "");
+    let stack = format!("{}{hasty}{}", program("api"), ingress(&rules));
+    let outcome =
+        judged(&stack, "rollout::no_failed_request", vec![app("api", &[]), app("web", &[])]);
+    assert_eq!(outcome.verdict, Verdict::Failed, "{}", outcome.message);
+    let cause = outcome.causes.first().expect("a cause");
+    assert_eq!(cause.class, "termination-race");
+    let fix = cause.fix.as_ref().expect("a place to mend it");
+    let at = stack.lines().position(|line| line.contains("name: web,")).expect("the Deployment");
+    assert!(fix.line > at, "line {} is of another program", fix.line);
+}
+
+#[test]
+fn host_and_front_come_from_one_rule() {
+    let rules = [("", "/", "web"), ("api.example.com", "/", "api")];
+    let hasty = program("api").replace(PRE_STOP, "");
+    let stack = format!("{}{hasty}{}", program("web"), ingress(&rules));
+    let outcome =
+        judged(&stack, "rollout::no_failed_request", vec![app("api", &[]), app("web", &[])]);
+    assert_eq!(outcome.verdict, Verdict::Failed, "{}", outcome.message);
+}
+
+#[test]
+fn an_ingress_without_a_host_is_a_way_in() {
+    let stack = format!("{}{}", program("web"), ingress(&[("", "/", "web")]));
+    let outcome = judged(&stack, "rollout::no_failed_request", vec![app("web", &[])]);
+    assert_eq!(outcome.verdict, Verdict::Passed, "{}", outcome.message);
+}
+
+#[test]
+fn an_app_below_a_path_is_asked_for_there() {
+    let stack = format!("{}{}", program("web"), ingress(&[("shop.example.com", "/shop", "web")]));
+    let outcome = judged(&stack, "rollout::no_failed_request", vec![app("web", &[])]);
+    assert_eq!(outcome.verdict, Verdict::Passed, "{}", outcome.message);
+}
+
+#[test]
+fn an_app_without_a_known_page_is_not_judged_and_its_answer_is_told() {
+    let stack = format!("{}{}", program("web"), ingress(&[("shop.example.com", "/", "web")]));
+    let outcome = judged(&stack, "readiness::hung_replica", vec![app("web", &[("/", 401)])]);
+    assert_eq!(outcome.verdict, Verdict::Inconclusive, "{}", outcome.message);
+    assert!(outcome.message.contains("GET /: 401"), "{}", outcome.message);
+    // The probe's path is one that answers.
+    let probed = stack.replace("tcpSocket: {port", "httpGet: {path: /health, port");
+    let apps = vec![app("web", &[("/", 401), ("/health", 200)])];
+    let outcome = judged(&probed, "rollout::no_failed_request", apps);
+    assert_eq!(outcome.verdict, Verdict::Passed, "{}", outcome.message);
+}
+
+#[test]
+fn a_cause_points_at_the_container_that_serves() {
+    let sidecar = "      - {name: agent, image: 'busybox:1.36', command: [sleep, '9999'], \
+                   ports: [{containerPort: 9113}]}\n      - name: web\n";
+    let hasty = program("web").replace(PRE_STOP, "").replace("      - name: web\n", sidecar);
+    let stack = format!("{hasty}{}", ingress(&[("shop.example.com", "/", "web")]));
+    let outcome = judged(&stack, "rollout::no_failed_request", vec![app("web", &[])]);
+    let causes = outcome.causes.iter();
+    let race = causes.clone().find(|cause| cause.class == "termination-race");
+    let fix = race.and_then(|cause| cause.fix.as_ref());
+    let fix = fix.unwrap_or_else(|| panic!("{}: {:?}", outcome.message, outcome.causes));
+    assert_eq!(fix.path, "spec.template.spec.containers[1].lifecycle.preStop");
+}
+
+#[test]
+fn lost_posts_are_blamed_on_the_container_that_keeps_them() {
+    let outcome = judged(&stage("01-single-pod"), "persistence::posts", Vec::new());
+    let [cause] = &outcome.causes[..] else { panic!("{:?}", outcome.causes) };
+    let fix = cause.fix.as_ref().expect("a place to mend it");
+    assert_eq!(cause.class, "data-in-container");
+    assert_eq!(fix.path, "spec.template.spec.containers[1].volumeMounts");
+}
+
+/// A cache that WordPress is told of before its database.
+const CACHE: &str = "            - name: WORDPRESS_REDIS_HOST
+              value: cache
+            - name: WORDPRESS_DB_HOST
+";
+const CACHES: &str = r"---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: cache, namespace: kube-example}
+spec:
+  selector: {matchLabels: {app: cache}}
+  template:
+    metadata: {labels: {app: cache}}
+    spec:
+      containers: [{name: cache, image: 'nginx:1.27', ports: [{containerPort: 80}]}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: cache, namespace: kube-example}
+spec:
+  selector: {app: cache}
+  ports: [{port: 80}]
+";
+
+#[test]
+fn a_cache_is_not_taken_for_the_database() {
+    let told = stage("02-split").replace("            - name: WORDPRESS_DB_HOST\n", CACHE);
+    let outcome = judged(&format!("{told}{CACHES}"), "persistence::posts", Vec::new());
+    assert_eq!(outcome.verdict, Verdict::Failed, "{}", outcome.message);
+    let object = outcome.causes.first().and_then(|cause| cause.object.as_ref());
+    assert_eq!(object.map(|object| &*object.name), Some("wordpress-mysql"));
+}
+
+#[test]
+fn no_database_is_no_proof() {
+    let literal = "value: wordpress-mysql:3306";
+    let secret = "valueFrom: {secretKeyRef: {name: elsewhere, key: host}}";
+    let stack = stage("02-split").replace(literal, secret);
+    for scenario in ["persistence::posts", "persistence::ledger"] {
+        let outcome = judged(&stack, scenario, Vec::new());
+        assert_eq!(outcome.verdict, Verdict::Ignored, "{}", outcome.message);
+        assert!(outcome.message.contains("Secret elsewhere"), "{}", outcome.message);
+    }
+}
