@@ -77,11 +77,11 @@ pub struct Requests {
     pub planned: u64,
     /// Requests that were sent.
     pub sent: u64,
-    /// Answered, and not with a 5xx.
+    /// Answered as they were to be.
     pub ok: u64,
     /// All others.
     pub failed: u64,
-    /// Count by class (`2xx`, `502`, `refused`, ...).
+    /// Count by class (`2xx`, `404`, `502`, `refused`, ...).
     pub by_class: BTreeMap<String, u64>,
     /// Median latency in milliseconds, counted from when the request was due.
     pub p50_ms: f64,

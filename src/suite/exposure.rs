@@ -19,8 +19,8 @@ const ENDED_MS: u64 = 5_000;
 /// A program listens this long after its pod became ready, as attribution has it.
 const STARTED_MS: u64 = 10_000;
 
-/// Requests and the time in windows around the ends and starts of pods. What lies in the windows of two
-/// pods counts twice: it can meet either.
+/// Requests and the time in windows around the ends and starts of pods. What lies in several windows
+/// counts once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Exposure {
     /// Windows that the load met.
@@ -50,6 +50,7 @@ impl Exposure {
         };
         let mut exposure = Exposure::default();
         let mut serving = BTreeSet::new();
+        let mut counted_to = 0;
         for moment in timeline.moments().iter().filter(|moment| pods.contains(&moment.object)) {
             let lasts_ms = match moment.what {
                 What::Ready => {
@@ -70,9 +71,14 @@ impl Exposure {
                 continue;
             }
             exposure.n_windows += 1;
-            exposure.window_ms += to - from;
-            exposure.n_requests += due.partition_point(|&at| at <= to);
-            exposure.n_requests -= due.partition_point(|&at| at < from);
+            // Moments come in order, so what is counted ends before what is left of this window.
+            let from = from.max(counted_to);
+            if from < to {
+                exposure.window_ms += to - from;
+                exposure.n_requests += due.partition_point(|&at| at < to);
+                exposure.n_requests -= due.partition_point(|&at| at < from);
+                counted_to = to;
+            }
         }
         exposure
     }
@@ -151,7 +157,7 @@ mod tests {
         ]);
         let pods = BTreeSet::from([pod("old"), pod("new"), pod("never-ready")]);
         let exposure = Exposure::of(&records(start, 10), start, &timeline, &pods);
-        let wanted = Exposure { n_windows: 3, n_requests: 101 + 51 + 31, window_ms: 18_000 };
+        let wanted = Exposure { n_windows: 3, n_requests: 100 + 30, window_ms: 13_000 };
         assert_eq!(exposure, wanted);
         assert!((exposure.per_second() - 10.0).abs() < 0.5);
         assert_eq!(Exposure::of(&[], start, &timeline, &pods), Exposure::default());
