@@ -1,5 +1,6 @@
 //! Pace: what share of a planned load a shared cluster is sent. Scenarios state rates for a cluster
 //! with cores to spare; a small one is measured first and gets what it can serve beside its own work.
+//! Posts are measured for themselves: they cost a program a hundred times what a static file does.
 
 use std::cell::Cell;
 
@@ -10,33 +11,42 @@ use tokio::time::Instant;
 use crate::load::Connection;
 use crate::wait::doing;
 
+use super::http::Template;
 use super::stop::Stop;
 use super::trial::Trial;
 
-/// Requests of one measurement, after as many that warm connections and caches up.
+/// Requests for a static file in one measurement, after as many that warm connections and caches up.
 const N_SENT: usize = 60;
+/// Posts in one measurement: at one a second, as with a small quota of CPU, they take long enough.
+const N_POSTED: usize = 12;
 /// Requests under way at a time: enough to keep two cores busy.
 const N_AT_ONCE: usize = 4;
 /// Share of what the cluster served at full speed that a load may take: pods start and stop
 /// meanwhile, and the sender shares the machine with a kind cluster.
 const SHARE: f64 = 0.25;
 
+/// Requests a second where hardly anything is answered: the load itself shows what is wrong.
+const LEAST: f64 = 0.2;
+
 /// The share of planned rates that is sent, once it is known.
 #[derive(Debug)]
 pub(super) struct Pace {
-    /// Requests a second that may be sent; infinite where nothing is held back.
+    /// Static files a second that may be asked for; infinite where nothing is held back.
     affordable: Cell<Option<f64>>,
+    /// Posts a second.
+    posts: Cell<Option<f64>>,
 }
 
 impl Pace {
     /// Loads are sent as planned.
     pub(super) fn full() -> Self {
-        Pace { affordable: Cell::new(Some(f64::INFINITY)) }
+        let infinite = || Cell::new(Some(f64::INFINITY));
+        Pace { affordable: infinite(), posts: infinite() }
     }
 
     /// The first load measures what the cluster can serve.
     pub(super) fn to_be_measured() -> Self {
-        Pace { affordable: Cell::new(None) }
+        Pace { affordable: Cell::new(None), posts: Cell::new(None) }
     }
 
     /// What was measured, if anything was: requests a second that may be sent.
@@ -51,23 +61,39 @@ impl Trial {
     /// # Errors
     /// The way in is unknown.
     pub(super) async fn pace_for(&self, per_second: f64) -> Result<f64, Stop> {
-        let affordable = match self.pace.affordable.get() {
-            Some(affordable) => affordable,
-            None => {
-                let measured = doing("measure what the cluster can serve", self.measure()).await?;
-                self.pace.affordable.set(Some(measured));
-                measured
-            }
-        };
+        let template = self.door().and_then(|door| door.template(Method::GET, self.cheap_path()));
+        self.factor(&self.pace.affordable, template, N_SENT, per_second).await
+    }
+
+    /// The same for posts.
+    ///
+    /// # Errors
+    /// The way in is unknown.
+    pub(super) async fn pace_for_posts(&self, per_second: f64) -> Result<f64, Stop> {
+        self.factor(&self.pace.posts, self.post(), N_POSTED, per_second).await
+    }
+
+    async fn factor(
+        &self,
+        known: &Cell<Option<f64>>,
+        template: Result<Template, String>,
+        n_sent: usize,
+        per_second: f64,
+    ) -> Result<f64, Stop> {
+        if known.get().is_none() {
+            let template = template.map_err(Stop::errored)?;
+            let measuring = self.measure(&template, n_sent);
+            known.set(Some(doing("measure what the cluster can serve", measuring).await));
+        }
+        let affordable = known.get().unwrap_or(f64::INFINITY);
         Ok((affordable / per_second).clamp(f64::MIN_POSITIVE, 1.0))
     }
 
-    async fn measure(&self) -> Result<f64, Stop> {
-        let door = self.door().map_err(Stop::errored)?;
-        let template = door.template(Method::GET, self.cheap_path()).map_err(Stop::errored)?;
+    /// Requests a second that may be sent.
+    async fn measure(&self, template: &Template, n_sent: usize) -> f64 {
         let send = || async {
-            let sent = futures::stream::iter(0..N_SENT)
-                .map(|_| self.send(&template, Connection::Fresh))
+            let sent = futures::stream::iter(0..n_sent)
+                .map(|_| self.send(template, Connection::Fresh))
                 .buffer_unordered(N_AT_ONCE);
             sent.filter(|reply| std::future::ready(reply.is_ok())).count().await
         };
@@ -75,7 +101,6 @@ impl Trial {
         let from = Instant::now();
         let n_answered = send().await;
         let seconds = from.elapsed().as_secs_f64().max(1e-3);
-        // Whoever answers nothing is asked slowly; the load itself shows what is wrong.
-        Ok((n_answered.max(1) as f64 / seconds * SHARE).max(1.0))
+        (n_answered.max(1) as f64 / seconds * SHARE).max(LEAST)
     }
 }

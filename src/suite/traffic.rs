@@ -6,6 +6,7 @@ use crate::load::{ArrivalPlan, Connection, Load, Record, Served, Source};
 use crate::observe::attribute;
 
 use super::exposure::Exposure;
+use super::http::Template;
 use super::stop::Stop;
 use super::target::Program;
 use super::trial::Trial;
@@ -41,22 +42,23 @@ pub enum Lane {
 }
 
 impl Lane {
-    /// Its highest rate, where it asks for static files.
-    fn static_per_second(&self) -> f64 {
+    /// Its highest rates of static files and of posts.
+    fn peaks(&self) -> (f64, f64) {
         match self {
-            Lane::Fresh(plan) => plan.peak(),
-            Lane::Kept(per_second) => *per_second,
-            Lane::Post(_) | Lane::Page(_) => 0.0,
+            Lane::Fresh(plan) => (plan.peak(), 0.0),
+            Lane::Kept(per_second) => (*per_second, 0.0),
+            Lane::Post(plan) => (0.0, plan.peak()),
+            Lane::Page(_) => (0.0, 0.0),
         }
     }
 
-    /// With a factor on its rates, where it asks for static files: their rates are chosen to meet
-    /// short windows often, the others to be light.
-    fn paced(self, factor: f64) -> Self {
+    /// With factors on its rates of static files and of posts. Pages are there to cost something.
+    fn paced(self, static_files: f64, posts: f64) -> Self {
         match self {
-            Lane::Fresh(plan) => Lane::Fresh(plan.scaled(factor)),
-            Lane::Kept(per_second) => Lane::Kept(per_second * factor),
-            other => other,
+            Lane::Fresh(plan) => Lane::Fresh(plan.scaled(static_files)),
+            Lane::Kept(per_second) => Lane::Kept(per_second * static_files),
+            Lane::Post(plan) => Lane::Post(plan.scaled(posts)),
+            Lane::Page(plan) => Lane::Page(plan),
         }
     }
 }
@@ -67,9 +69,14 @@ impl Trial {
     /// # Errors
     /// The way in is unknown, or the API failed.
     pub async fn start_load(&self, lanes: Vec<Lane>) -> Result<Load, Stop> {
-        let per_second: f64 = lanes.iter().map(Lane::static_per_second).sum();
-        let factor = if per_second > 0.0 { self.pace_for(per_second).await? } else { 1.0 };
-        let lanes = lanes.into_iter().map(|lane| lane.paced(factor));
+        let peaks = lanes.iter().map(Lane::peaks);
+        let (static_files, posts) = peaks.fold((0.0, 0.0), |sum, it| (sum.0 + it.0, sum.1 + it.1));
+        let static_files = match static_files > 0.0 {
+            true => self.pace_for(static_files).await?,
+            false => 1.0,
+        };
+        let posts = if posts > 0.0 { self.pace_for_posts(posts).await? } else { 1.0 };
+        let lanes = lanes.into_iter().map(|lane| lane.paced(static_files, posts));
         self.watch_pods().await?;
         let lanes: Vec<Lane> = lanes.collect();
         let asks_for_pages = lanes.iter().any(|lane| matches!(lane, Lane::Page(_)));
@@ -122,14 +129,7 @@ impl Trial {
                 Source { name: "GET kept", plan, served: CHEAP, call: Box::new(call) }
             }
             Lane::Post(plan) => {
-                let post = match self.target().front.program {
-                    Program::WordPress => {
-                        door.template(Method::POST, "/xmlrpc.php")?.body("text/xml", XMLRPC_HELLO)
-                    }
-                    Program::Other => door
-                        .template(Method::POST, self.page_path())?
-                        .body("application/x-www-form-urlencoded", "seatrial=1"),
-                };
+                let post = self.post()?;
                 Source {
                     name: "POST",
                     plan,
@@ -146,6 +146,19 @@ impl Trial {
                     call: Box::new(move |_| get.call(Connection::Fresh)),
                 }
             }
+        })
+    }
+
+    /// A POST that changes nothing.
+    pub(super) fn post(&self) -> Result<Template, String> {
+        let door = self.door()?;
+        Ok(match self.target().front.program {
+            Program::WordPress => {
+                door.template(Method::POST, "/xmlrpc.php")?.body("text/xml", XMLRPC_HELLO)
+            }
+            Program::Other => door
+                .template(Method::POST, self.page_path())?
+                .body("application/x-www-form-urlencoded", "seatrial=1"),
         })
     }
 
