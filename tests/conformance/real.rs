@@ -23,6 +23,9 @@ use seatrial::suite::provision::Fate;
 use super::body::Body;
 use super::support::{Images, is_control_plane, set_images};
 
+/// As much as runs have (`suite::session`): bringing a cluster up nests deeply in unoptimized builds.
+const STACK_BYTES: usize = 32 << 20;
+
 /// Bodies at once: more would make the pods of one slow those of another.
 pub const N_PARALLEL: usize = 4;
 /// What a namespace made here carries, with the number of the run.
@@ -68,7 +71,8 @@ impl Session {
     pub fn open(settings: Settings) -> Result<Session, Error> {
         let (jobs, receiver) = mpsc::unbounded_channel();
         let (ready, opened) = std_mpsc::channel();
-        let thread = std::thread::spawn(move || serve(&settings, receiver, &ready));
+        let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
+        let thread = thread.spawn(move || serve(&settings, receiver, &ready)).expect("a thread");
         match opened.recv() {
             Ok(title) => Ok(Session { jobs, thread, title }),
             // The thread has ended without a word; its result says why.
