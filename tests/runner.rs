@@ -1,17 +1,13 @@
 //! The runner and its phases, on the simulator, with stories made for the purpose.
 
-use std::path::Path;
-use std::sync::{Arc, Mutex};
+mod support;
 
-use seatrial::base::{millis, secs};
+use std::sync::Mutex;
+
 use seatrial::engine::sim::GenericApp;
-use seatrial::k8s::Profile;
 use seatrial::load::ArrivalPlan;
-use seatrial::observe::{RunOutcome, Verdict};
-use seatrial::stack::Stack;
-use seatrial::suite::{
-    Claim, EngineChoice, Lane, Phase, RunRequest, Scenario, Start, Stop, Suite, run,
-};
+use seatrial::observe::{RunOutcome, Verdict, What};
+use seatrial::suite::{Claim, Lane, Phase, RunRequest, Scenario, Start, Stop, Suite, run};
 use seatrial::suites;
 use seatrial::wait;
 use serde_json::json;
@@ -84,34 +80,11 @@ static STORIES: &[Scenario] = &[
 static SUITES: &[Suite] = &[Suite { name: "stories", charter: "tests", scenarios: STORIES }];
 
 fn request(yaml: &str, suites: &'static [Suite], selection: &[&str]) -> RunRequest {
-    let folder = tempfile::tempdir().expect("a folder");
-    std::fs::write(folder.path().join("stack.yaml"), yaml).expect("a file");
-    let stack = Stack::load(Path::new(folder.path()), &Profile::NEWEST);
-    RunRequest {
-        engine: EngineChoice::Sim,
-        engine_reason: "a test".into(),
-        profile: Profile::NEWEST,
-        manifests: "stack.yaml".into(),
-        stack: Arc::new(stack.unwrap_or_else(|error| panic!("{error}"))),
-        suites,
-        selection: selection.iter().map(|name| (*name).to_owned()).collect(),
-        seed: 1,
-        n_seeds: 1,
-        jobs: 2,
-        apps: Vec::new(),
-    }
+    RunRequest { suites, ..support::request_for(yaml, selection) }
 }
 
 fn plain_app() -> GenericApp {
-    GenericApp {
-        image: "example.com/team/web".into(),
-        port: 8080,
-        start: secs(1),
-        cpu_per_request: millis(1),
-        memory_bytes: 32 << 20,
-        statuses: Default::default(),
-        drains: true,
-    }
+    support::app("web")
 }
 
 fn verdicts(run: &RunOutcome) -> Vec<(String, Verdict)> {
@@ -253,6 +226,50 @@ fn a_page_that_is_there_no_more_is_a_failed_request() {
     assert_eq!(classes, ["early-traffic"], "its pods have just become ready");
     let requests = outcome.requests.expect("there was a load");
     assert!(requests.failed > 0 && requests.by_class["404"] == requests.failed, "{requests:?}");
+}
+
+/// A database that users do not reach.
+const BESIDE: &str = r"---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: beside, namespace: default}
+spec:
+  replicas: 1
+  selector: {matchLabels: {app: beside}}
+  template:
+    metadata: {labels: {app: beside}}
+    spec:
+      containers: [{name: beside, image: 'example.com/team/web:1'}]
+";
+
+static WATCHES: &[Suite] =
+    &[Suite { name: "watches", charter: "tests", scenarios: &[TELLS_PODS_APART] }];
+const TELLS_PODS_APART: Scenario = Scenario {
+    start: Start::Serving,
+    ..story("tells_pods_apart", |trial| {
+        Box::pin(async {
+            trial.watch_pods().await?;
+            tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+            let named = |timeline: seatrial::observe::Timeline| {
+                let moments = timeline.moments().iter();
+                moments.filter(|moment| moment.what == What::Found).count()
+            };
+            let counts = (named(trial.timeline()), named(trial.front_timeline()));
+            let wanted = (3, 2);
+            if counts == wanted {
+                return Ok("the front's alone".to_owned());
+            }
+            Err(Stop::failed(format!("{wanted:?}"), format!("{counts:?}")))
+        })
+    })
+};
+
+#[test]
+fn requests_are_explained_by_pods_of_the_front_alone() {
+    let mut request = request(&format!("{PLAIN}{BESIDE}"), WATCHES, &[]);
+    request.apps.push(plain_app());
+    let outcome = run(&request, &mut |_| {}).expect("it runs").scenarios.remove(0);
+    assert_eq!(outcome.verdict, Verdict::Passed, "{}", outcome.message);
 }
 
 /// Spares no pod of [`PLAIN`].

@@ -6,7 +6,7 @@ mod support;
 use std::fs;
 
 use rstest::rstest;
-use seatrial::base::{millis, secs};
+use seatrial::base::millis;
 use seatrial::engine::sim::GenericApp;
 use seatrial::observe::{ScenarioOutcome, Verdict};
 use seatrial::suite;
@@ -76,18 +76,8 @@ spec:
 }
 
 fn run(yaml: &str, cpu_ms: u64, selection: &[&str]) -> Vec<ScenarioOutcome> {
-    let folder = tempfile::tempdir().expect("a folder");
-    fs::write(folder.path().join("stack.yaml"), yaml).expect("written");
-    let mut request = support::request(folder.path(), selection, 1, 1);
-    request.apps.push(GenericApp {
-        image: "example.com/team/web".into(),
-        port: 8080,
-        start: secs(1),
-        cpu_per_request: millis(cpu_ms),
-        memory_bytes: 32 << 20,
-        statuses: Default::default(),
-        drains: true,
-    });
+    let mut request = support::request_for(yaml, selection);
+    request.apps.push(GenericApp { cpu_per_request: millis(cpu_ms), ..support::app("web") });
     suite::run(&request, &mut |_| {}).unwrap_or_else(|error| panic!("{error}")).scenarios
 }
 

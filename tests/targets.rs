@@ -5,14 +5,10 @@ mod support;
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 
-use seatrial::base::{millis, secs};
 use seatrial::engine::sim::GenericApp;
-use seatrial::k8s::Profile;
 use seatrial::observe::{ScenarioOutcome, Verdict};
-use seatrial::stack::Stack;
-use seatrial::suite;
+use seatrial::suite::{self, RunRequest};
 
 /// Two replicas of NAME that listen on 8080, behind a Service of the name.
 const PROGRAM: &str = r"---
@@ -60,24 +56,12 @@ fn ingress(rules: &[(&str, &str, &str)]) -> String {
 }
 
 fn app(name: &str, statuses: &[(&str, u16)]) -> GenericApp {
-    GenericApp {
-        image: format!("example.com/team/{name}"),
-        port: 8080,
-        start: secs(1),
-        cpu_per_request: millis(1),
-        memory_bytes: 32 << 20,
-        statuses: statuses.iter().map(|(path, status)| ((*path).to_owned(), *status)).collect(),
-        drains: true,
-    }
+    let statuses = statuses.iter().map(|(path, status)| ((*path).to_owned(), *status));
+    GenericApp { statuses: statuses.collect(), ..support::app(name) }
 }
 
 fn judged(yaml: &str, scenario: &str, apps: Vec<GenericApp>) -> ScenarioOutcome {
-    let folder = tempfile::tempdir().expect("a folder");
-    fs::write(folder.path().join("stack.yaml"), yaml).expect("a file");
-    let stack = Stack::load(folder.path(), &Profile::NEWEST);
-    let stack = Arc::new(stack.unwrap_or_else(|error| panic!("{error}")));
-    let mut request = support::request(folder.path(), &[scenario], 1, 1);
-    (request.stack, request.apps) = (stack, apps);
+    let request = RunRequest { apps, ..support::request_for(yaml, &[scenario]) };
     suite::run(&request, &mut |_| {}).expect("it runs").scenarios.remove(0)
 }
 

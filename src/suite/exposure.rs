@@ -3,12 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use kube::ResourceExt as _;
 use tokio::time::Instant;
 
-use crate::base::ObjectRef;
-use crate::k8s::matches_selector;
 use crate::load::Record;
 use crate::observe::{Timeline, What};
 
@@ -32,13 +28,8 @@ pub(super) struct Exposure {
 }
 
 impl Exposure {
-    /// The exposure of `records` to what `timeline` tells of `pods`. Times count from `start`.
-    pub fn of(
-        records: &[Record],
-        start: Instant,
-        timeline: &Timeline,
-        pods: &BTreeSet<ObjectRef>,
-    ) -> Self {
+    /// The exposure of `records` to what `timeline` tells of pods. Times count from `start`.
+    pub fn of(records: &[Record], start: Instant, timeline: &Timeline) -> Self {
         let due_ms = |record: &Record| {
             let due = record.planned.saturating_duration_since(start).as_millis();
             u64::try_from(due).unwrap_or(u64::MAX)
@@ -51,8 +42,12 @@ impl Exposure {
         let mut exposure = Exposure::default();
         let mut serving = BTreeSet::new();
         let mut counted_to = 0;
-        for moment in timeline.moments().iter().filter(|moment| pods.contains(&moment.object)) {
+        for moment in timeline.moments() {
             let lasts_ms = match moment.what {
+                What::Found => {
+                    serving.insert(&moment.object);
+                    continue;
+                }
                 What::Ready => {
                     serving.insert(&moment.object);
                     STARTED_MS
@@ -92,22 +87,7 @@ impl Exposure {
 impl Trial {
     /// How much of what went on around the front's pods `records` met.
     pub(super) fn exposure(&self, records: &[Record]) -> Exposure {
-        Exposure::of(records, self.started(), &self.timeline(), &self.front_pods_seen())
-    }
-
-    /// The front's pods since pods are watched.
-    fn front_pods_seen(&self) -> BTreeSet<ObjectRef> {
-        let reference = self.target().front.workload.reference();
-        let manifest = self.stack().manifest(&reference);
-        let selector = manifest.and_then(|manifest| manifest.value.pointer("/spec/selector"));
-        let selector: Option<LabelSelector> =
-            selector.and_then(|selector| serde_json::from_value(selector.clone()).ok());
-        let (Some(selector), Some(pods)) = (selector, &*self.pods.borrow()) else {
-            return BTreeSet::new();
-        };
-        let seen = pods.ever_seen().into_iter();
-        let front = seen.filter(|(_, pod)| matches_selector(&selector, pod.labels()));
-        front.map(|(reference, _)| reference).collect()
+        Exposure::of(records, self.started(), &self.front_timeline())
     }
 }
 
@@ -116,6 +96,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::base::ObjectRef;
     use crate::load::Outcome;
     use crate::observe::Moment;
 
@@ -145,21 +126,18 @@ mod tests {
     async fn requests_count_in_the_windows_of_pods_that_serve() {
         let start = Instant::now();
         let timeline = Timeline::new(vec![
-            // It was there before the load.
-            moment(1_000, What::Ready, "old"),
+            moment(1_000, What::Found, "old"),
             moment(20_000, What::Ready, "new"),
             moment(20_000, What::Deleted, "old"),
             moment(21_000, What::NotReady, "old"),
             moment(25_000, What::Deleted, "never-ready"),
-            moment(30_000, What::Ready, "database"),
             // The load ends within its window.
             moment(58_000, What::Deleted, "new"),
         ]);
-        let pods = BTreeSet::from([pod("old"), pod("new"), pod("never-ready")]);
-        let exposure = Exposure::of(&records(start, 10), start, &timeline, &pods);
+        let exposure = Exposure::of(&records(start, 10), start, &timeline);
         let wanted = Exposure { n_windows: 3, n_requests: 100 + 30, window_ms: 13_000 };
         assert_eq!(exposure, wanted);
         assert!((exposure.per_second() - 10.0).abs() < 0.5);
-        assert_eq!(Exposure::of(&[], start, &timeline, &pods), Exposure::default());
+        assert_eq!(Exposure::of(&[], start, &timeline), Exposure::default());
     }
 }

@@ -36,7 +36,7 @@ pub struct Trial {
     started: Instant,
     phase: watch::Sender<Phase>,
     entry: OnceCell<Entry>,
-    pub(super) pods: RefCell<Option<Observer<Pod>>>,
+    pods: RefCell<Option<Observer<Pod>>>,
     pub(super) records: RefCell<Vec<Record>>,
     /// The pod of each process of the front that was killed for memory while a load ran.
     pub(super) killed: RefCell<Vec<ObjectRef>>,
@@ -218,8 +218,7 @@ impl Trial {
 
     /// What happened to pods of the front and to nodes so far: what requests depend on.
     pub fn front_timeline(&self) -> Timeline {
-        let front = self.target.front.workload.reference();
-        let manifest = self.stack.objects().iter().find(|manifest| manifest.object_ref == front);
+        let manifest = self.stack.manifest(&self.target.front.workload.reference());
         let selector = manifest.and_then(|manifest| manifest.value.pointer("/spec/selector"));
         let selector = selector.and_then(|it| LabelSelector::deserialize(it).ok());
         let Some(selector) = selector else { return self.timeline() };

@@ -4,7 +4,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use seatrial::engine::sim::Profile;
+use seatrial::base::{millis, secs};
+use seatrial::engine::sim::{GenericApp, Profile};
 use seatrial::observe::RunOutcome;
 use seatrial::stack::Stack;
 use seatrial::suite::{self, EngineChoice, RunRequest};
@@ -26,6 +27,26 @@ pub fn request(manifests: &Path, selection: &[&str], seed: u64, n_seeds: u64) ->
         n_seeds,
         jobs: std::thread::available_parallelism().map_or(1, usize::from),
         apps: Vec::new(),
+    }
+}
+
+/// As `request`, for the one manifest `yaml` and the first seed.
+pub fn request_for(yaml: &str, selection: &[&str]) -> RunRequest {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("stack.yaml"), yaml).expect("written");
+    request(folder.path(), selection, 1, 1)
+}
+
+/// A program that listens on 8080 and answers everything with 200, as the image `example.com/team/NAME`.
+pub fn app(name: &str) -> GenericApp {
+    GenericApp {
+        image: format!("example.com/team/{name}"),
+        port: 8080,
+        start: secs(1),
+        cpu_per_request: millis(1),
+        memory_bytes: 32 << 20,
+        statuses: Default::default(),
+        drains: true,
     }
 }
 
