@@ -25,8 +25,9 @@ const N_AT_ONCE: usize = 4;
 /// meanwhile, and the sender shares the machine with a kind cluster.
 const SHARE: f64 = 0.25;
 
-/// Requests a second where hardly anything is answered: the load itself shows what is wrong.
-const LEAST: f64 = 0.2;
+/// Static files and posts a second where hardly anything is answered: the load itself shows what is
+/// wrong.
+const LEAST: (f64, f64) = (1.0, 0.2);
 
 /// The share of planned rates that is sent, once it is known.
 #[derive(Debug)]
@@ -62,7 +63,8 @@ impl Trial {
     /// The way in is unknown.
     pub(super) async fn pace_for(&self, per_second: f64) -> Result<f64, Stop> {
         let template = self.door().and_then(|door| door.template(Method::GET, self.cheap_path()));
-        self.factor(&self.pace.affordable, template, N_SENT, per_second).await
+        let affordable = self.affordable(&self.pace.affordable, template, N_SENT).await?;
+        Ok(share(affordable.max(LEAST.0), per_second))
     }
 
     /// The same for posts.
@@ -70,26 +72,25 @@ impl Trial {
     /// # Errors
     /// The way in is unknown.
     pub(super) async fn pace_for_posts(&self, per_second: f64) -> Result<f64, Stop> {
-        self.factor(&self.pace.posts, self.post(), N_POSTED, per_second).await
+        let affordable = self.affordable(&self.pace.posts, self.post(), N_POSTED).await?;
+        Ok(share(affordable.max(LEAST.1), per_second))
     }
 
-    async fn factor(
+    /// Requests a second that may be sent, measured by the first who asks.
+    async fn affordable(
         &self,
         known: &Cell<Option<f64>>,
         template: Result<Template, String>,
         n_sent: usize,
-        per_second: f64,
     ) -> Result<f64, Stop> {
         if known.get().is_none() {
             let template = template.map_err(Stop::errored)?;
             let measuring = self.measure(&template, n_sent);
             known.set(Some(doing("measure what the cluster can serve", measuring).await));
         }
-        let affordable = known.get().unwrap_or(f64::INFINITY);
-        Ok((affordable / per_second).clamp(f64::MIN_POSITIVE, 1.0))
+        Ok(known.get().unwrap_or(f64::INFINITY))
     }
 
-    /// Requests a second that may be sent.
     async fn measure(&self, template: &Template, n_sent: usize) -> f64 {
         let send = || async {
             let sent = futures::stream::iter(0..n_sent)
@@ -101,6 +102,10 @@ impl Trial {
         let from = Instant::now();
         let n_answered = send().await;
         let seconds = from.elapsed().as_secs_f64().max(1e-3);
-        (n_answered.max(1) as f64 / seconds * SHARE).max(LEAST)
+        n_answered.max(1) as f64 / seconds * SHARE
     }
+}
+
+fn share(affordable: f64, per_second: f64) -> f64 {
+    (affordable / per_second).clamp(f64::MIN_POSITIVE, 1.0)
 }
