@@ -4,6 +4,7 @@ use std::fmt;
 
 use http::Method;
 use http::header::LOCATION;
+use url::Url;
 
 use crate::load::Connection;
 
@@ -145,29 +146,11 @@ fn within(door: &Door, routes: &Routes, path: &str, answer: &Answer) -> Option<S
     if !(300..400).contains(&answer.status) {
         return None;
     }
-    let location = answer.location.as_deref()?;
-    let location = location.split('#').next().unwrap_or(location);
-    let scheme = if door.target.tls.is_some() { "https" } else { "http" };
-    let absolute = location
-        .strip_prefix(scheme)
-        .and_then(|rest| rest.strip_prefix("://"))
-        .or_else(|| location.strip_prefix("//"));
-    let next = if let Some(rest) = absolute {
-        let (host, rest) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-        let is_ours = host.eq_ignore_ascii_case(&door.host);
-        let slash = if rest.starts_with('/') { "" } else { "/" };
-        is_ours.then(|| format!("{slash}{rest}"))?
-    } else if location.contains("://") {
-        return None;
-    } else if location.starts_with('/') {
-        location.to_owned()
-    } else {
-        let page = path.split('?').next().unwrap_or(path);
-        let folder = &page[..page.rfind('/').map_or(0, |at| at + 1)];
-        let folder = if location.starts_with('?') { page } else { folder };
-        format!("{folder}{location}")
-    };
-    routes.lead_to_front(&next).then_some(next)
+    let asked = Url::parse(&door.url(path)).ok()?;
+    let next = asked.join(answer.location.as_deref()?).ok()?;
+    let query = next.query().map_or(String::new(), |query| format!("?{query}"));
+    let path = format!("{}{query}", next.path());
+    (next.origin() == asked.origin() && routes.lead_to_front(&path)).then_some(path)
 }
 
 #[cfg(test)]
