@@ -1,5 +1,7 @@
 //! From a cause class to the line of the manifests where it can be mended.
 
+use std::path::Path;
+
 use serde_json::Value;
 
 use crate::base::ObjectRef;
@@ -169,10 +171,7 @@ fn kept_on<'a>(workload: &'a Workload, manifest: Option<&Value>, data: Data) -> 
     let Some(folder) = data.folder_in(workload) else { return own.next() };
     let all = manifest.and_then(|manifest| manifest.get("volumeMounts")?.as_array());
     let paths = all.into_iter().flatten().filter_map(|mount| mount.get("mountPath")?.as_str());
-    let within = |outer: &str, inner: &str| {
-        let rest = inner.strip_prefix(outer.trim_end_matches('/'));
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
+    let within = |outer: &str, inner: &str| Path::new(inner).starts_with(outer);
     // The deepest mount hides the others.
     let deepest = paths.filter(|path| within(path, folder)).max_by_key(|path| path.len());
     match deepest {

@@ -1,6 +1,7 @@
 //! Servers without a story of their own: configured ones, nginx, and programs that only wait.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -101,7 +102,7 @@ fn page(path: &str, start: &ContainerStart, files: &dyn Files) -> StatusCode {
     let is_folder = path.ends_with('/');
     let page = if is_folder { format!("{path}index.html") } else { path.to_owned() };
     let file = format!("{ROOT}{page}");
-    let is_mounted = start.mounts.iter().any(|mount| is_below(&file, &mount.path));
+    let is_mounted = start.mounts.iter().any(|mount| Path::new(&file).starts_with(&mount.path));
     let exists =
         if is_mounted { files.read(&file).is_some() } else { PAGES.contains(&page.as_str()) };
     match exists {
@@ -110,12 +111,6 @@ fn page(path: &str, start: &ContainerStart, files: &dyn Files) -> StatusCode {
         false if path == "/" => StatusCode::FORBIDDEN,
         false => StatusCode::NOT_FOUND,
     }
-}
-
-/// Whether `path` is `folder` or lies in it.
-fn is_below(path: &str, folder: &str) -> bool {
-    let rest = path.strip_prefix(folder.trim_end_matches('/'));
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 impl App for Server {
@@ -131,7 +126,8 @@ impl App for Server {
             return script::launch(command);
         };
         if self.is_nginx {
-            let configured = cx.start.mounts.iter().filter(|mount| is_below(&mount.path, CONFIG));
+            let configured =
+                cx.start.mounts.iter().filter(|mount| Path::new(&mount.path).starts_with(CONFIG));
             cx.notes.extend(configured.map(|mount| format!("nginx with {} mounted", mount.path)));
         }
         // Start-up varies by a tenth around the figure.
