@@ -189,10 +189,7 @@ impl CauseClass {
     /// The field of the front workload to look at, in its container number `container` where one
     /// is concerned; `None` where another object is.
     pub fn workload_field(self, container: usize) -> Option<String> {
-        let of_container = |field: &str| {
-            let dot = if field.is_empty() { "" } else { "." };
-            Some(format!("spec.template.spec.containers[{container}]{dot}{field}"))
-        };
+        let of_container = |field: &str| Some(container_field(container, field));
         match self {
             CauseClass::EarlyTraffic | CauseClass::HangUnnoticed => of_container("readinessProbe"),
             CauseClass::TerminationRace => of_container("lifecycle.preStop"),
@@ -215,6 +212,12 @@ impl CauseClass {
             _ => None,
         }
     }
+}
+
+/// The field `field` of container number `container` in a pod template; the container itself for none.
+pub fn container_field(container: usize, field: &str) -> String {
+    let dot = if field.is_empty() { "" } else { "." };
+    format!("spec.template.spec.containers[{container}]{dot}{field}")
 }
 
 impl fmt::Display for CauseClass {

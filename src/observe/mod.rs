@@ -10,6 +10,6 @@ mod outcome;
 mod timeline;
 
 pub use attribution::{Attributed, attribute};
-pub use class::CauseClass;
+pub use class::{CauseClass, container_field};
 pub use outcome::{Cause, Fix, Requests, RunOutcome, ScenarioOutcome, Verdict};
 pub use timeline::{Moment, Timeline, What};

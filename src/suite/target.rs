@@ -3,6 +3,7 @@
 use k8s_openapi::api::core::v1::{Container, Pod};
 
 use crate::base::ObjectRef;
+use crate::observe::container_field;
 
 use super::autoscaler::Autoscaler;
 use super::routes::Routes;
@@ -150,8 +151,7 @@ impl Workload {
 
     /// The field `field` of that container in the manifest.
     pub fn container_field(&self, field: &str) -> String {
-        let dot = if field.is_empty() { "" } else { "." };
-        format!("spec.template.spec.containers[{}]{dot}{field}", self.container)
+        container_field(self.container, field)
     }
 
     /// Whether it is the same object as `other`.
