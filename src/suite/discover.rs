@@ -27,7 +27,7 @@ pub enum NoTarget {
 /// The parts of the stack made of `objects` (reference and manifest).
 ///
 /// # Errors
-/// What is missing, in a sentence.
+/// Why there is nothing to act on.
 pub fn discover(objects: &[(ObjectRef, &Value)]) -> Result<StackTarget, NoTarget> {
     let front = front::front(objects)?;
     let (database, no_database) = match database::database(objects, &front) {

@@ -117,8 +117,8 @@ fn identity_of(archive: &Path) -> String {
     format!("{size} {}", modified.map_or(0, |time| time.as_nanos()))
 }
 
-/// The name under which the engine can save `image`, and its identity, if it has it. With a digest, the tag must be
-/// there too and mean the same image, because an archive knows tags only.
+/// The name under which the engine can save `image`, and its identity, if it has it. With a digest,
+/// the tag must be there too and mean the same image, because an archive knows tags only.
 async fn in_engine(
     containers: &Containers,
     image: &ImageName,

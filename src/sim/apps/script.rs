@@ -282,10 +282,10 @@ mod tests {
     fn files_that_a_script_makes_or_removes_are_seen() {
         let mut bench = Bench::new("busybox");
         bench.disk.0.insert("/data/lost+found/x".into(), Bytes::new());
-        let script = "touch /work/ready; rm -rf /data/lost+found";
+        let script = "touch /run/ready; rm -rf /data/lost+found";
         bench.start.command = ["sh", "-c", script].map(str::to_owned).into();
         bench.with(&mut Nobody, |cx| command(cx, &[]));
-        assert_eq!(bench.disk.0.keys().collect::<Vec<_>>(), ["/work/ready"]);
+        assert_eq!(bench.disk.0.keys().collect::<Vec<_>>(), ["/run/ready"]);
         assert_eq!(bench.notes, [] as [&str; 0]);
     }
 }
