@@ -2,12 +2,17 @@
 //! something else after a restart of the machine, in another container and on another machine.
 
 use std::fmt;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Read};
 
 use rustix::process::{Pid, Signal, getpid, kill_process, test_kill_process};
 use serde::{Deserialize, Serialize};
 
 use super::program::LEASE_VARIABLE;
+
+/// Bytes that hold all but very large environments; one variable may have as many
+/// (`MAX_ARG_STRLEN` of `include/uapi/linux/binfmts.h`).
+const LARGE_ENVIRONMENT: usize = 128 << 10;
 
 /// A process of this boot: its number and when it started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,27 +109,79 @@ impl Owner {
     }
 }
 
-/// Kills the processes that were started under the lease `id`, and says how many there were.
-/// We and those who started us are never among them. Does nothing where there is no `/proc`.
-pub(super) fn kill_started_under(id: &str) -> usize {
+/// What a look for the processes of a lease came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Look {
+    /// How many were killed.
+    pub killed: usize,
+    /// How many could not be told, because they are just becoming another program.
+    pub unclear: usize,
+}
+
+/// Kills the processes that were started under the lease `id`. We and those who started us are
+/// never among them. Does nothing where there is no `/proc`.
+pub(super) fn kill_started_under(id: &str) -> Look {
     let mark = format!("{LEASE_VARIABLE}={id}");
     let spared = ancestors();
-    let mut killed = 0;
+    let mut look = Look::default();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
             continue;
         };
-        // Unreadable is not ours.
-        let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
+        let Some(environment) = environment_of(pid) else {
+            look.unclear += 1;
+            continue;
+        };
         let marked = environment.split(|byte| *byte == 0).any(|item| item == mark.as_bytes());
         if !marked || spared.contains(&pid) || start_of(pid).is_none() {
             continue;
         }
         if raw(pid).is_some_and(|pid| kill_process(pid, Signal::KILL).is_ok()) {
-            killed += 1;
+            look.killed += 1;
         }
     }
-    killed
+    look
+}
+
+/// The environment a process was started with, empty where it cannot be read, or `None` while the
+/// process is within execve: until the new program is loaded its environment reads as empty
+/// (`fs/proc/base.c`, `environ_read`: no `env_end` yet).
+fn environment_of(pid: u32) -> Option<Vec<u8>> {
+    let environment = read_environment(pid);
+    if !matches!(&environment, Ok(empty) if empty.is_empty()) {
+        return Some(environment.unwrap_or_default());
+    }
+    match environment_end(pid) {
+        Some(0) => None,
+        // Without one, or loaded since.
+        _ => Some(read_environment(pid).unwrap_or_default()),
+    }
+}
+
+/// Reads an environment in one call, because a file of `/proc` that was opened before an execve
+/// ends there.
+fn read_environment(pid: u32) -> io::Result<Vec<u8>> {
+    let mut file = File::open(format!("/proc/{pid}/environ"))?;
+    let mut environment = vec![0; LARGE_ENVIRONMENT];
+    let length = file.read(&mut environment)?;
+    environment.truncate(length);
+    if length == LARGE_ENVIRONMENT {
+        file.read_to_end(&mut environment)?;
+    }
+    Ok(environment)
+}
+
+/// Where the environment of a user's process that has not ended lies in its memory (`proc(5)`,
+/// field 51), 0 within execve.
+fn environment_end(pid: u32) -> Option<u64> {
+    let mut fields = fields_of(pid)?;
+    let state = fields.next()?;
+    // Field 9: `PF_KTHREAD` of `include/linux/sched.h`.
+    let kernel = fields.nth(5)?.parse::<u64>().ok()? & 0x0020_0000 != 0;
+    if kernel || has_ended(&state) {
+        return None;
+    }
+    fields.nth(41)?.parse().ok()
 }
 
 /// Whether start times can be read.
@@ -147,10 +204,15 @@ fn ancestors() -> Vec<u32> {
 fn start_of(pid: u32) -> Option<u64> {
     let mut fields = fields_of(pid)?;
     let state = fields.next()?;
-    if matches!(state.as_str(), "Z" | "X") {
+    if has_ended(&state) {
         return None;
     }
     fields.nth(18)?.parse().ok()
+}
+
+/// Whether the state is that of a zombie or of what is left of one.
+fn has_ended(state: &str) -> bool {
+    matches!(state, "Z" | "X")
 }
 
 /// Fields of `/proc/PID/stat` from field 3 on. The program's name in field 2 may contain anything,
@@ -210,5 +272,25 @@ mod tests {
         let spared = ancestors();
         assert_eq!(spared.first(), Some(&std::process::id()));
         assert!(spared.len() > 1, "somebody started us: {spared:?}");
+    }
+
+    #[test]
+    fn a_program_that_becomes_another_is_not_taken_for_one_without_environment() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let script = folder.path().join("again");
+        fs::write(&script, "exec sh \"$0\"").expect("written");
+        let mut command = std::process::Command::new("sh");
+        command.arg(&script).env(LEASE_VARIABLE, "process-test");
+        let mut child = command.spawn().expect("it starts");
+        let mark = format!("{LEASE_VARIABLE}=process-test");
+        let marked = |environment: &Vec<u8>| {
+            environment.split(|byte| *byte == 0).any(|item| item == mark.as_bytes())
+        };
+        let looks: Vec<_> = (0..5_000).map(|_| environment_of(child.id())).collect();
+        child.kill().expect("killed");
+        child.wait().expect("ended");
+        let first = looks.iter().position(|look| look.as_ref().is_some_and(marked));
+        let rest = &looks[first.expect("it was seen")..];
+        assert!(rest.iter().flatten().all(marked));
     }
 }

@@ -11,7 +11,7 @@ use super::lease::{Lease, STALE_AFTER, write_over};
 use super::lease_file::{Found, LeaseFile, TEMPORARY_PREFIX, Thing, read, read_all};
 use super::lock::{FolderLock, is_held};
 use super::paths::Paths;
-use super::process::{Life, Owner, kill_started_under};
+use super::process::{Life, Look, Owner, kill_started_under};
 use super::program::Programs;
 use super::remove::{InClusters, Outcome, Remover, one_line};
 use crate::base::{millis, secs, wall};
@@ -284,10 +284,11 @@ async fn end_programs(programs: &Programs, id: &str) {
     let (poll, times) = KILL_POLL;
     let mut killed = programs.take_cut_short();
     for _ in 0..times {
-        if kill_started_under(id) == 0 {
+        let look = kill_started_under(id);
+        if look == Look::default() {
             break;
         }
-        killed = true;
+        killed |= look.killed > 0;
         sleep(poll).await;
     }
     if killed {
