@@ -1,5 +1,7 @@
 //! Which certificate a host presents, and whether it is the one the stack names.
 
+use std::fmt;
+
 use bytes::Bytes;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
@@ -28,13 +30,13 @@ pub async fn judge(trial: &Trial, host: &IngressHost) -> Result<String, Stop> {
     let Some(leaf) = leaf else {
         return Err(broken(CauseClass::WrongCertificate, "no certificate was presented".into()));
     };
-    let names = names_of(&leaf).map_err(|seen| broken(CauseClass::WrongCertificate, seen))?;
-    if names.iter().any(|name| name == FALLBACK_NAME) {
+    let names = Names::of(&leaf).map_err(|seen| broken(CauseClass::WrongCertificate, seen))?;
+    if names.common.iter().any(|name| name == FALLBACK_NAME) {
         let seen = format!("the controller's own: {FALLBACK_NAME}");
         return Err(broken(CauseClass::FallbackCertificate, seen));
     }
-    if !names.iter().any(|name| covers(name, &door.host)) {
-        return Err(broken(CauseClass::WrongCertificate, format!("one for {}", names.join(", "))));
+    if !names.cover(&door.host) {
+        return Err(broken(CauseClass::WrongCertificate, names.to_string()));
     }
     let Some(secret) = host.secret.as_deref().filter(|name| !name.is_empty()) else {
         return Err(broken(CauseClass::WrongCertificate, "spec.tls names no Secret".into()));
@@ -49,19 +51,47 @@ pub async fn judge(trial: &Trial, host: &IngressHost) -> Result<String, Stop> {
     Ok(format!("{} presents the certificate of Secret {secret}", door.host))
 }
 
-/// Common name and DNS names of a certificate.
-fn names_of(der: &Bytes) -> Result<Vec<String>, String> {
-    let (_, certificate) =
-        X509Certificate::from_der(der).map_err(|error| format!("a malformed one: {error}"))?;
-    let common = certificate.subject().iter_common_name().filter_map(|name| name.as_str().ok());
-    let mut names: Vec<_> = common.map(str::to_owned).collect();
-    if let Ok(Some(extension)) = certificate.subject_alternative_name() {
-        names.extend(extension.value.general_names.iter().filter_map(|name| match name {
-            GeneralName::DNSName(name) => Some((*name).to_owned()),
-            _ => None,
-        }));
+/// The names in a certificate.
+struct Names {
+    /// Common names of its subject, which clients do not look at.
+    common: Vec<String>,
+    /// DNS names it is for.
+    dns: Vec<String>,
+}
+
+impl Names {
+    fn of(der: &Bytes) -> Result<Self, String> {
+        let (_, certificate) =
+            X509Certificate::from_der(der).map_err(|error| format!("a malformed one: {error}"))?;
+        let common = certificate.subject().iter_common_name().filter_map(|name| name.as_str().ok());
+        let mut names = Names { common: common.map(str::to_owned).collect(), dns: Vec::new() };
+        if let Ok(Some(extension)) = certificate.subject_alternative_name() {
+            names.dns.extend(extension.value.general_names.iter().filter_map(|name| match name {
+                GeneralName::DNSName(name) => Some((*name).to_owned()),
+                _ => None,
+            }));
+        }
+        Ok(names)
     }
-    Ok(names)
+
+    /// Whether a client that asked for `host` accepts them (RFC 9525, section 6.3: common names do
+    /// not count).
+    fn cover(&self, host: &str) -> bool {
+        self.dns.iter().any(|name| covers(name, host))
+    }
+}
+
+impl fmt::Display for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.dns.is_empty() {
+            true => write!(
+                f,
+                "one without a DNS name, and clients look at nothing else; its common name is {}",
+                self.common.join(", ")
+            ),
+            false => write!(f, "one for {}", self.dns.join(", ")),
+        }
+    }
 }
 
 /// The first certificate of a PEM file.
@@ -81,7 +111,24 @@ fn covers(name: &str, host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use rstest::rstest;
+
     use super::*;
+
+    #[rstest]
+    #[case::a_dns_name(&["shop.example"], true, "one for shop.example")]
+    #[case::another(&["www.example"], false, "one for www.example")]
+    #[case::a_common_name_alone(&[], false, "one without a DNS name, and clients look at nothing \
+                                             else; its common name is shop.example")]
+    fn dns_names_count_and_common_names_do_not(
+        #[case] dns: &[&str],
+        #[case] covers: bool,
+        #[case] words: &str,
+    ) {
+        let own = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+        let names = Names { common: own(&["shop.example"]), dns: own(dns) };
+        assert_eq!((names.cover("shop.example"), names.to_string().as_str()), (covers, words));
+    }
 
     #[test]
     fn a_wildcard_covers_one_label() {
