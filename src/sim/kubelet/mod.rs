@@ -13,6 +13,7 @@ mod kubelets;
 mod node;
 mod phase;
 mod probe;
+mod prober;
 mod start;
 mod status;
 mod sync;

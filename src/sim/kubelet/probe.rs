@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use k8s_openapi::api::core::v1::{Container, HTTPGetAction, Probe};
+use k8s_openapi::api::core::v1::{HTTPGetAction, Probe};
 
-use super::agent::{Desk, tick_after};
+use super::agent::Desk;
 use super::hook::{get_request, port_number};
+use super::prober::{Prober, Request};
 use super::worker::{Seen, Worker};
 use super::{PodEvent, ProbeKind, ProbeRef};
-use crate::base::{SimTime, millis, secs};
+use crate::base::{SimTime, millis};
 use crate::sim::machines::{ConnectError, LocalCall, Machines};
 
 /// Workers start with the containers and can be triggered from here on (semantics 5.5).
@@ -20,109 +20,6 @@ const PROBE_GRACE_MINOR: u8 = 25;
 /// From the sync that shows the container running to the probe it triggers.
 const TRIGGER_TIME: Duration = millis(5);
 const KINDS: [ProbeKind; 3] = [ProbeKind::Startup, ProbeKind::Liveness, ProbeKind::Readiness];
-
-/// The probes of a container.
-#[derive(Debug)]
-pub(super) struct Probes([Option<Prober>; 3]);
-
-/// The worker of one probe.
-#[derive(Debug)]
-struct Prober {
-    spec: Arc<Probe>,
-    /// What it sends, and to where; the same each time.
-    request: Option<Arc<Request>>,
-    /// Its ticks are whole periods after this.
-    since: Option<SimTime>,
-    /// The last scheduled or running attempt.
-    run: u32,
-    begun: Option<SimTime>,
-    last: Option<bool>,
-    count: i32,
-    /// Waits for a new container after it had this one killed.
-    on_hold: bool,
-    stopped: bool,
-}
-
-/// A request of a probe. It is addressed to the pod unless the probe names another host.
-#[derive(Debug)]
-struct Request {
-    own: bool,
-    ip: String,
-    port: u16,
-    http: Arc<http::Request<Bytes>>,
-}
-
-impl Probes {
-    pub(super) fn new(container: &Container) -> Self {
-        let prober = |spec: &Option<Probe>| {
-            let spec = Arc::new(spec.clone()?);
-            Some(Prober {
-                spec,
-                request: None,
-                since: None,
-                run: 0,
-                begun: None,
-                last: None,
-                count: 0,
-                on_hold: false,
-                stopped: false,
-            })
-        };
-        Probes([
-            prober(&container.startup_probe),
-            prober(&container.liveness_probe),
-            prober(&container.readiness_probe),
-        ])
-    }
-
-    pub(super) fn has_startup(&self) -> bool {
-        self.0[0].is_some()
-    }
-
-    pub(super) fn has_readiness(&self) -> bool {
-        self.0[2].is_some()
-    }
-
-    fn get(&mut self, kind: ProbeKind) -> Option<&mut Prober> {
-        self.0[kind as usize].as_mut()
-    }
-}
-
-impl Prober {
-    fn period(&self) -> Duration {
-        Duration::from_secs(seconds(self.spec.period_seconds, 10).max(1))
-    }
-
-    fn initial_delay(&self) -> Duration {
-        Duration::from_secs(seconds(self.spec.initial_delay_seconds, 0))
-    }
-
-    fn timeout(&self) -> Duration {
-        Duration::from_secs(seconds(self.spec.timeout_seconds, 1).max(1))
-    }
-
-    /// The first instant the container may be probed: its start, truncated to the second, plus the
-    /// initial delay (`doProbe`).
-    fn eligible(&self, started_at: SimTime) -> SimTime {
-        SimTime::ZERO + secs(started_at.whole_seconds()) + self.initial_delay()
-    }
-
-    /// The first tick at `from` or later.
-    fn tick_at(&self, from: SimTime) -> SimTime {
-        let since = self.since.unwrap_or(from);
-        if from <= since {
-            return since;
-        }
-        let before = SimTime::from_micros(from.as_micros() - 1);
-        since
-            + tick_after(SimTime::ZERO + before.since(since), Duration::ZERO, self.period())
-                .since(SimTime::ZERO)
-    }
-}
-
-fn seconds(value: Option<i32>, default: u64) -> u64 {
-    value.map_or(default, |value| u64::try_from(value).unwrap_or(0))
-}
 
 impl Worker {
     /// Old kubelets start the probe workers when they admit the pod, each after U(0, period).
@@ -154,7 +51,7 @@ impl Worker {
 
     fn each_prober(&mut self, f: impl Fn(&mut Prober, &mut Desk<'_, '_>), desk: &mut Desk<'_, '_>) {
         for ctr in &mut self.containers {
-            for prober in ctr.probes.0.iter_mut().flatten() {
+            for prober in ctr.probes.all() {
                 f(prober, desk);
             }
         }
@@ -454,8 +351,6 @@ impl Worker {
         if !desk.agent.profile.at_least(PROBE_GRACE_MINOR) {
             return None;
         }
-        let probers = &self.containers[idx].probes.0;
-        let guilty = probers[..2].iter().flatten().find(|prober| prober.on_hold)?;
-        guilty.spec.termination_grace_period_seconds
+        self.containers[idx].probes.killer()?.spec.termination_grace_period_seconds
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, PodStatus};
 
 use super::backoff::Backoff;
-use super::probe::Probes;
+use super::prober::Probes;
 use super::start::Task;
 use super::terminate::{Ending, Kill};
 use crate::base::SimTime;
