@@ -1,14 +1,15 @@
-//! Base: the shared words: virtual time, seed streams, object references, errors.
-//! Owns: `SimTime`, `Streams`, `ObjectRef`, `Error` and the exit-code classes.
+//! Base: the shared words: virtual time, seed streams, object references, YAML with lines, errors.
+//! Owns: `SimTime`, `Streams`, `ObjectRef`, the YAML reader, `Error` and the exit-code classes.
 //! Imports: none. Never: kube, http, clap.
 //! Time and errors: no bare integers for time; constructors return `Error` on bad input, they do not panic.
-//! Source: Kubernetes API conventions (names, timestamps). Proof: tests/determinism.rs.
+//! Source: Kubernetes API conventions (names, timestamps), sigs.k8s.io/yaml. Proof: tests/determinism.rs.
 
 mod error;
 mod object_ref;
 mod seed;
 mod time;
 pub mod wall;
+pub mod yaml;
 
 pub use error::{Error, ErrorClass};
 pub use object_ref::ObjectRef;

@@ -11,8 +11,8 @@ use serde_json::Value;
 use super::manifest::Manifest;
 use super::problem::Problems;
 use super::read::Written;
-use super::yaml::Node;
 use crate::base::ObjectRef;
+use crate::base::yaml::Node;
 use crate::k8s::schema::{near_match, schema};
 use crate::k8s::served::{Served, built_in, is_built_in_group};
 use crate::k8s::validate::{self, Errors, NameRule};
@@ -123,7 +123,7 @@ impl Check<'_> {
             file: self.written.file.clone(),
             line: self.written.node.line,
             custom_kind,
-            node: Arc::new(Node { data: super::yaml::Data::List(Vec::new()), line: 0 }),
+            node: Arc::new(Node { data: crate::base::yaml::Data::List(Vec::new()), line: 0 }),
         })
     }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::yaml::Node;
 use crate::base::ObjectRef;
+use crate::base::yaml::Node;
 use crate::k8s::CustomKind;
 
 /// A file and a line, counted from one.

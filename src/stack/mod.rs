@@ -1,5 +1,5 @@
 //! Stack: reads manifests, keeps file and line of every field, checks and orders them, applies them.
-//! Owns: `Stack`, the YAML reader, apply order, the field manager `seatrial`.
+//! Owns: `Stack`, apply order, the field manager `seatrial`.
 //! Imports: base, k8s, wait. Never: engine, sim, suite, a template language.
 //! Time and errors: reading is synchronous and lists every problem; only 409, 429 and 5xx are retried.
 //! Source: sigs.k8s.io/yaml, server-side apply. Proof: tests/bad_input.rs, tests/fuzz.rs.
@@ -12,8 +12,6 @@ mod manifest;
 mod order;
 mod problem;
 mod read;
-mod scalar;
-mod yaml;
 
 use std::collections::BTreeMap;
 use std::path::Path;

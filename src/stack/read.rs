@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::problem::Problems;
-use super::yaml::{self, Data, Node};
 use crate::base::Error;
+use crate::base::yaml::{self, Data, Node};
 
 /// The largest file read: a manifest of more is no manifest.
 const FILE_BYTES_MAX: u64 = 16 << 20;

@@ -1,5 +1,7 @@
 //! Topology: kind's own file format, checked, with what each cluster needs filled in.
 
+mod check;
+
 use std::path::Path;
 
 use serde_yaml::{Mapping, Value};
@@ -12,34 +14,8 @@ use super::spec::ExtraMount;
 
 /// The topology that ships with the product.
 const STANDARD: &str = include_str!("../../../manifests/kind/cluster.yaml");
-/// What kind reads in the file (`kind@v0.32.0:pkg/apis/config/v1alpha4/types.go`); it refuses the rest.
-const CLUSTER_FIELDS: &[&str] = &[
-    "kind",
-    "apiVersion",
-    "name",
-    "nodes",
-    "networking",
-    "featureGates",
-    "runtimeConfig",
-    "kubeadmConfigPatches",
-    "kubeadmConfigPatchesJSON6902",
-    "containerdConfigPatches",
-    "containerdConfigPatchesJSON6902",
-];
-const NODE_FIELDS: &[&str] = &[
-    "role",
-    "image",
-    "labels",
-    "extraMounts",
-    "extraPortMappings",
-    "kubeadmConfigPatches",
-    "kubeadmConfigPatchesJSON6902",
-];
-const PORT_FIELDS: &[&str] = &["containerPort", "hostPort", "listenAddress", "protocol"];
 const API_VERSION: &str = "kind.x-k8s.io/v1alpha4";
 const ADDRESS: &str = "127.0.0.1";
-/// Near matches worth proposing.
-const MIN_SIMILARITY: f64 = 0.7;
 /// Label of the node where the ingress controller runs.
 const INGRESS_LABEL: &str = "ingress-ready";
 
@@ -48,41 +24,6 @@ const INGRESS_LABEL: &str = "ingress-ready";
 pub struct Topology {
     document: Mapping,
     nodes: Vec<Mapping>,
-}
-
-/// Where in which file something is wrong.
-struct Place<'a> {
-    source: &'a str,
-    path: String,
-}
-
-impl Place<'_> {
-    fn wrong(&self, why: impl std::fmt::Display) -> Error {
-        Error::usage(format!("{}: `{}`: {why}", self.source, self.path))
-    }
-
-    fn at(&self, field: &str) -> Place<'_> {
-        let dot = if self.path.is_empty() || field.starts_with('[') { "" } else { "." };
-        Place { source: self.source, path: format!("{}{dot}{field}", self.path) }
-    }
-
-    fn known(&self, fields: &Mapping, known: &[&str]) -> Result<(), Error> {
-        for key in fields.keys().filter_map(Value::as_str) {
-            if known.contains(&key) {
-                continue;
-            }
-            let near = known
-                .iter()
-                .map(|name| (strsim::jaro_winkler(name, key), *name))
-                .filter(|(score, _)| *score > MIN_SIMILARITY)
-                .max_by(|a, b| a.0.total_cmp(&b.0));
-            let hint = near.map(|(_, name)| format!("; did you mean `{name}`?"));
-            return Err(self
-                .at(key)
-                .wrong(format!("kind knows no such field{}", hint.unwrap_or_default())));
-        }
-        Ok(())
-    }
 }
 
 impl Topology {
@@ -97,7 +38,7 @@ impl Topology {
     /// The topology in `file`.
     ///
     /// # Errors
-    /// A usage error that names file and field.
+    /// A usage error that names file, line and field.
     pub fn read(file: &Path) -> Result<Topology, Error> {
         let source = file.display().to_string();
         let text = std::fs::read_to_string(file)
@@ -108,27 +49,9 @@ impl Topology {
     /// The topology in `text`, which errors call `source`.
     ///
     /// # Errors
-    /// A usage error that names file and field.
+    /// A usage error that names file, line and field.
     pub fn parse(text: &str, source: &str) -> Result<Topology, Error> {
-        let top = Place { source, path: String::new() };
-        let document: Mapping = serde_yaml::from_str(text)
-            .map_err(|error| Error::usage(format!("{source}: no kind configuration: {error}")))?;
-        top.known(&document, CLUSTER_FIELDS)?;
-        expect_text(&top, &document, "kind", "Cluster")?;
-        expect_text(&top, &document, "apiVersion", API_VERSION)?;
-        check_patches(&top, &document)?;
-        let nodes = match document.get("nodes") {
-            // kind's own default.
-            None | Some(Value::Null) => vec![role("control-plane")],
-            Some(Value::Sequence(nodes)) => {
-                let numbered = nodes.iter().enumerate();
-                numbered.map(|(n, node)| check_node(&top, n, node)).collect::<Result<_, _>>()?
-            }
-            Some(_) => return Err(top.at("nodes").wrong("a list of nodes is needed")),
-        };
-        if !nodes.iter().any(|node| !is_worker(node)) {
-            return Err(top.at("nodes").wrong("at least one node must be a control-plane"));
-        }
+        let (document, nodes) = check::read(text, source)?;
         Ok(Topology { document, nodes })
     }
 
@@ -267,67 +190,9 @@ fn open(node: &mut Mapping, container_port: u64, host_port: u16) {
     node.insert("extraPortMappings".into(), Value::Sequence(mappings));
 }
 
-fn expect_text(place: &Place, fields: &Mapping, field: &str, wanted: &str) -> Result<(), Error> {
-    match fields.get(field).and_then(Value::as_str) {
-        Some(text) if text == wanted => Ok(()),
-        _ => Err(place.at(field).wrong(format!("it must be `{wanted}`"))),
-    }
-}
-
-/// A patch that names an apiVersion is dropped without a word where kind generates another one
-/// (`kind@v0.32.0:pkg/internal/patch/resource.go`).
-fn check_patches(place: &Place, fields: &Mapping) -> Result<(), Error> {
-    for (n, patch) in sequence(fields, "kubeadmConfigPatches").iter().enumerate() {
-        let text = patch.as_str().unwrap_or_default();
-        if text.lines().any(|line| line.trim_start().starts_with("apiVersion:")) {
-            return Err(place.at("kubeadmConfigPatches").at(&format!("[{n}]")).wrong(
-                "take the line `apiVersion` out: kind drops the patch without a word for the \
-                 Kubernetes minors that use another version",
-            ));
-        }
-    }
-    Ok(())
-}
-
-fn check_node(top: &Place, n: usize, node: &Value) -> Result<Mapping, Error> {
-    let nodes = top.at("nodes");
-    let place = nodes.at(&format!("[{n}]"));
-    let Value::Mapping(node) = node else { return Err(place.wrong("a node has fields")) };
-    place.known(node, NODE_FIELDS)?;
-    match node.get("role").map(|role| role.as_str()) {
-        None | Some(Some("control-plane" | "worker")) => {}
-        _ => return Err(place.at("role").wrong("it must be `control-plane` or `worker`")),
-    }
-    for field in ["extraMounts", "extraPortMappings", "kubeadmConfigPatches"] {
-        if node.get(field).is_some_and(|value| !value.is_sequence() && !value.is_null()) {
-            return Err(place.at(field).wrong("a list is needed"));
-        }
-    }
-    if node.get("labels").is_some_and(|labels| !labels.is_mapping() && !labels.is_null()) {
-        return Err(place.at("labels").wrong("names and values are needed"));
-    }
-    for (m, mapping) in sequence(node, "extraPortMappings").iter().enumerate() {
-        let list = place.at("extraPortMappings");
-        let place = list.at(&format!("[{m}]"));
-        let Value::Mapping(mapping) = mapping else {
-            return Err(place.wrong("a port mapping has fields"));
-        };
-        place.known(mapping, PORT_FIELDS)?;
-        let port = mapping.get("containerPort").and_then(Value::as_u64);
-        if !port.is_some_and(|port| (1..=65_535).contains(&port)) {
-            return Err(place.at("containerPort").wrong("a port, 1 to 65535, is needed"));
-        }
-    }
-    check_patches(&place, node)?;
-    Ok(node.clone())
-}
-
 #[cfg(test)]
 mod tests {
-    use rstest::rstest;
-
     use super::*;
-    use crate::base::ErrorClass;
 
     const PORTS: Ports = Ports { http: 31_080, https: 31_443 };
 
@@ -397,52 +262,5 @@ mod tests {
         let text = topology.render(PORTS).expect("it can be written");
         assert_eq!(text.matches("hostPath: /dev\n").count(), 4, "{text}");
         assert_eq!(text.matches("propagation: HostToContainer").count(), 4, "{text}");
-    }
-
-    #[rstest]
-    #[case::kind("kind: Pod\napiVersion: v1\n", "file.yaml: `kind`: it must be `Cluster`")]
-    #[case::version(
-        "kind: Cluster\napiVersion: v1\n",
-        "`apiVersion`: it must be `kind.x-k8s.io/v1alpha4`"
-    )]
-    #[case::field(
-        "kind: Cluster\nnods: []\n",
-        "`nods`: kind knows no such field; did you mean `nodes`?"
-    )]
-    fn heads_are_checked(#[case] text: &str, #[case] wanted: &str) {
-        refused(text, wanted);
-    }
-
-    #[rstest]
-    #[case::role(
-        "nodes: [{role: master}]",
-        "`nodes[0].role`: it must be `control-plane` or `worker`"
-    )]
-    #[case::no_plane(
-        "nodes: [{role: worker}]",
-        "`nodes`: at least one node must be a control-plane"
-    )]
-    #[case::node_field(
-        "nodes: [{rol: worker}]",
-        "`nodes[0].rol`: kind knows no such field; did you mean `role`?"
-    )]
-    #[case::port(
-        "nodes: [{extraPortMappings: [{containerPort: http}]}]",
-        "`nodes[0].extraPortMappings[0].containerPort`: a port, 1 to 65535, is needed"
-    )]
-    #[case::patch(
-        "kubeadmConfigPatches: ['{kind: X}', \"apiVersion: kubeadm.k8s.io/v1beta3\\nkind: X\"]",
-        "`kubeadmConfigPatches[1]`: take the line `apiVersion` out"
-    )]
-    #[case::nodes("nodes: 3", "`nodes`: a list of nodes is needed")]
-    fn nodes_are_checked(#[case] rest: &str, #[case] wanted: &str) {
-        refused(&head(rest), wanted);
-    }
-
-    fn refused(text: &str, wanted: &str) {
-        let error = Topology::parse(text, "file.yaml").expect_err("it is wrong");
-        assert_eq!(error.class(), ErrorClass::Usage);
-        assert!(error.to_string().contains(wanted), "{error}");
-        assert!(error.to_string().starts_with("file.yaml: "), "{error}");
     }
 }

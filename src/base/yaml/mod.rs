@@ -1,12 +1,12 @@
 //! YAML to a tree that keeps the line of every value. One pass gives values and positions, so that
 //! they cannot disagree; aliases and merge keys are resolved, duplicate keys refused, as kubectl does.
 
+mod scalar;
+
 use std::collections::BTreeMap;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
 use serde_json::Value;
-
-use super::scalar;
 
 /// Values in one file: an alias of an alias of an alias grows without bound.
 const NODES_MAX: usize = 500_000;
@@ -15,39 +15,49 @@ const DEPTH_MAX: usize = 100;
 
 /// A value and the line it is written at.
 #[derive(Clone, Debug)]
-pub(super) struct Node {
-    pub(super) data: Data,
-    pub(super) line: usize,
+pub struct Node {
+    /// The value.
+    pub data: Data,
+    /// The line, counted from one.
+    pub line: usize,
 }
 
+/// A value.
 #[derive(Clone, Debug)]
-pub(super) enum Data {
+pub enum Data {
+    /// Text, a number, a boolean or null.
     Scalar(Value),
+    /// A list.
     List(Vec<Node>),
+    /// A map, as it is ordered in the text.
     Map(Vec<Entry>),
 }
 
 /// One entry of a map.
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
-    pub(super) key: String,
+pub struct Entry {
+    /// The key.
+    pub key: String,
     /// The line of the key.
-    pub(super) line: usize,
-    pub(super) node: Node,
+    pub line: usize,
+    /// The value.
+    pub node: Node,
     /// Whether it came in through a merge key, so that a written one replaces it.
     merged: bool,
 }
 
-/// Why a file is no YAML.
+/// Why a text is no YAML.
 #[derive(Debug)]
-pub(super) struct YamlError {
-    pub(super) line: usize,
-    pub(super) message: String,
+pub struct YamlError {
+    /// Where, counted from one.
+    pub line: usize,
+    /// What is wrong there.
+    pub message: String,
 }
 
 impl Node {
     /// The text, if it is one.
-    pub(super) fn as_str(&self) -> Option<&str> {
+    pub fn as_str(&self) -> Option<&str> {
         match &self.data {
             Data::Scalar(Value::String(text)) => Some(text),
             _ => None,
@@ -55,7 +65,7 @@ impl Node {
     }
 
     /// The entry called `key`, if this is a map that has one.
-    pub(super) fn entry(&self, key: &str) -> Option<&Entry> {
+    pub fn entry(&self, key: &str) -> Option<&Entry> {
         match &self.data {
             Data::Map(entries) => entries.iter().find(|entry| entry.key == key),
             _ => None,
@@ -63,7 +73,7 @@ impl Node {
     }
 
     /// The value as JSON.
-    pub(super) fn to_json(&self) -> Value {
+    pub fn to_json(&self) -> Value {
         match &self.data {
             Data::Scalar(value) => value.clone(),
             Data::List(items) => items.iter().map(Node::to_json).collect(),
@@ -74,7 +84,7 @@ impl Node {
     }
 
     /// The line of the value at `path`, or of the nearest value above it.
-    pub(super) fn line_of(&self, path: &str) -> usize {
+    pub fn line_of(&self, path: &str) -> usize {
         let mut node = self;
         let mut line = self.line;
         let mut rest = path;
@@ -123,7 +133,7 @@ impl Node {
 }
 
 /// The documents of a text, and the error that ended them, if one did.
-pub(super) fn documents(text: &str) -> (Vec<Node>, Option<YamlError>) {
+pub fn documents(text: &str) -> (Vec<Node>, Option<YamlError>) {
     let mut builder = Builder::default();
     for event in Parser::new_from_str(text) {
         let done = match event {
