@@ -1,6 +1,6 @@
-//! Fuzzing: random and mutated input to the manifest loader and to the API verbs ends in an answer,
-//! never in a panic. `SEATRIAL_FUZZ_CASES` sets how many executions each of the four tests makes: a
-//! loaded text or a sent request is one. Build with `--release` to make millions.
+//! Fuzzing: random and mutated input to the readers of manifests and topologies and to the API verbs
+//! ends in an answer, never in a panic. `SEATRIAL_FUZZ_CASES` sets how many executions each of the
+//! five tests makes: a loaded text or a sent request is one. Build with `--release` to make millions.
 
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::Config;
 use seatrial::base::{millis, secs};
+use seatrial::engine::kind::Topology;
 use seatrial::k8s::Profile;
 use seatrial::sim::api::rest::Served;
 use seatrial::sim::{ClusterSpec, World};
@@ -36,6 +37,9 @@ const SEEDS: &[&str] = &[
     include_str!("../manifests/wordpress/40-wordpress.yaml"),
     include_str!("../manifests/wordpress/50-ingress.yaml"),
 ];
+
+/// The same for kind's topologies.
+const TOPOLOGY: &str = include_str!("../manifests/kind/cluster.yaml");
 
 /// Pieces that mutations put in.
 const PIECES: &[&str] = &[
@@ -300,6 +304,15 @@ proptest! {
     #[test]
     fn the_loader_survives_any_text(text in "\\PC{0,200}", tail in "[-:{}\\[\\]&*!|>'\"%@# \n\ta-c]{0,80}") {
         let _ = Stack::load_text("any.yaml", &format!("{text}\n{tail}"), &Profile::NEWEST);
+    }
+
+    #[test]
+    fn topologies_survive_edits(edits in prop::collection::vec(edit(), 1..8)) {
+        if let Ok(mut topology) = Topology::parse(&mutated(TOPOLOGY, &edits), "mutated.yaml") {
+            topology.set_workers(2);
+            topology.nodes("c");
+            let _ = topology.fingerprint();
+        }
     }
 
     #[test]
