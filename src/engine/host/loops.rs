@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::call::Call;
 use super::lease::Lease;
 use super::lease_file::Thing;
 use super::paths::{Paths, make_private_folder, unwritable};
-use super::program::{Call, ProgramError, Programs};
+use super::program::{ProgramError, Programs};
 use crate::base::Error;
 
 /// An attached loop device.

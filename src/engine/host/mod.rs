@@ -4,6 +4,7 @@
 //! Time and errors: each call has a time limit; an error quotes the command, how it ended and its last lines.
 //! Source: kind and docker as documented by their `--help`. Proof: tests beside the files.
 
+mod call;
 mod container_engine;
 mod lease;
 mod lease_file;
@@ -18,12 +19,13 @@ mod sweep;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use call::Call;
 pub use container_engine::ContainerEngine;
 pub use lease::{Heartbeat, LEASE_LABEL, Lease};
 pub use lease_file::{Found, LeaseFile, Thing, read_all};
 pub use lock::adopt;
 pub use paths::{HomeVariables, Paths, make_private_folder, write_private};
 pub use process::{Life, Owner, ProcessId};
-pub use program::{Call, ProgramError, Programs, Ran, Trouble};
+pub use program::{ProgramError, Programs, Ran, Trouble};
 pub use remove::{InClusters, TEMPORARY_NAME};
 pub use sweep::{Scope, Swept, SweptLease, give_back, sweep, sweep_with};

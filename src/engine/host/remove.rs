@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 
+use super::call::Call;
 use super::container_engine::ContainerEngine;
 use super::lease::LEASE_LABEL;
 use super::lease_file::{LeaseFile, Thing};
 use super::loops::{attached_to, detach_device};
 use super::paths::Paths;
-use super::program::{Call, Programs, Trouble};
+use super::program::{Programs, Trouble};
 use crate::base::{Error, secs};
 
 /// kind's label on the containers of a cluster.

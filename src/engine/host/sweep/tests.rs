@@ -7,9 +7,10 @@ use std::sync::Mutex;
 use futures::future::BoxFuture;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
+use super::super::call::Call;
 use super::super::lease::Lease;
 use super::super::loops;
-use super::super::program::{Call, LEASE_VARIABLE};
+use super::super::program::LEASE_VARIABLE;
 use super::super::testing::{FAKE_DOCKER, FAKE_KIND, FAKE_LOSETUP, FakeTools};
 use super::super::{ContainerEngine, ProcessId};
 use super::*;
