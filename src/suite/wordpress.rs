@@ -21,6 +21,8 @@ const PASSWORD: &str = "seatrial-Rehearsal-7";
 const MAX_TRIES: usize = 6;
 /// The nonce header of WordPress' REST API.
 const NONCE: HeaderName = HeaderName::from_static("x-wp-nonce");
+/// How much of a reason is quoted.
+const MAX_REASON_CHARS: usize = 300;
 const FORM: &str = "application/x-www-form-urlencoded";
 
 /// A WordPress behind a door.
@@ -127,7 +129,7 @@ impl<'a> WordPress<'a> {
         let template = template.header(COOKIE, &session.cookies).header(NONCE, &session.nonce);
         let reply = self.trial.send(&template, session.connection).await?;
         if reply.status != 201 {
-            return Err(format!("the write was answered with {}", reply.status));
+            return Err(refusal(reply.status, &reply.body));
         }
         serde_json::from_slice(&reply.body).map_err(|error| format!("malformed answer: {error}"))
     }
@@ -235,6 +237,19 @@ impl<'a> WordPress<'a> {
     }
 }
 
+/// What an answer says that is no success, with WordPress' own reason where it gives one
+/// (`WP_REST_Server::error_to_response`: `message`).
+fn refusal(status: u16, body: &[u8]) -> String {
+    let reason = serde_json::from_slice::<Value>(body).ok();
+    let reason = reason.as_ref().and_then(|reason| reason["message"].as_str());
+    let reason: String = reason.unwrap_or_default().chars().take(MAX_REASON_CHARS).collect();
+    let words: Vec<_> = reason.split_whitespace().collect();
+    match words.is_empty() {
+        true => format!("the write was answered with {status}"),
+        false => format!("the write was answered with {status}: {}", words.join(" ")),
+    }
+}
+
 /// `name=value` of all cookies a response sets.
 fn cookies_of(headers: &HeaderMap) -> String {
     let cookies = headers.get_all(SET_COOKIE).iter().filter_map(|value| value.to_str().ok());
@@ -256,6 +271,15 @@ mod tests {
     fn the_path_of_an_upload_is_read_from_its_url() {
         assert_eq!(path_of("https://a.example:81/wp-content/x.txt?v=1"), "/wp-content/x.txt?v=1");
         assert_eq!(path_of("http://a.example"), "/");
+    }
+
+    #[test]
+    fn a_refusal_quotes_what_wordpress_says() {
+        let body =
+            br#"{"code":"x","message":"Unable to create\ndirectory.","data":{"status":500}}"#;
+        let said = "the write was answered with 500: Unable to create directory.";
+        assert_eq!(refusal(500, body), said);
+        assert_eq!(refusal(503, b"<html>"), "the write was answered with 503");
     }
 
     #[test]
