@@ -5,7 +5,8 @@ mod scalar;
 
 use std::collections::BTreeMap;
 
-use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
+use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span};
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 /// Values in one file: an alias of an alias of an alias grows without bound.
@@ -132,23 +133,40 @@ impl Node {
     }
 }
 
-/// The documents of a text, and the error that ended them, if one did.
+/// The documents of a text, and the error that ended them, if one did. Objects of JSON may follow one
+/// another without a mark between them, as kubectl takes them.
 pub fn documents(text: &str) -> (Vec<Node>, Option<YamlError>) {
     let mut builder = Builder::default();
-    for event in Parser::new_from_str(text) {
-        let done = match event {
-            Ok((event, span)) => builder.event(event, &span),
-            Err(error) => Err(scan_error(&error)),
-        };
-        if let Err(error) = done {
-            return (builder.documents, Some(error));
+    for part in json_objects(text).unwrap_or_else(|| vec![text]) {
+        for event in Parser::new_from_str(part) {
+            let done = match event {
+                Ok((event, span)) => builder.event(event, &span),
+                Err(error) => Err(builder.scan_error(&error)),
+            };
+            if let Err(error) = done {
+                return (builder.documents, Some(error));
+            }
         }
+        builder.lines_before += part.matches('\n').count();
     }
     (builder.documents, None)
 }
 
-fn scan_error(error: &ScanError) -> YamlError {
-    YamlError { line: error.marker().line(), message: format!("broken YAML: {}", error.info()) }
+/// The parts of a text that is nothing but several objects of JSON.
+fn json_objects(text: &str) -> Option<Vec<&str>> {
+    if !text.trim_start().starts_with('{') {
+        return None;
+    }
+    let mut objects = serde_json::Deserializer::from_str(text).into_iter::<IgnoredAny>();
+    let mut parts = Vec::new();
+    let mut begin = 0;
+    while let Some(object) = objects.next() {
+        object.ok()?;
+        let end = objects.byte_offset();
+        parts.push(&text[begin..end]);
+        begin = end;
+    }
+    Some(parts)
 }
 
 /// A list or map not yet at its end.
@@ -164,15 +182,17 @@ struct Builder {
     open: Vec<Open>,
     anchors: BTreeMap<usize, (Node, usize)>,
     n_nodes: usize,
+    /// Lines of the text before the part that is read.
+    lines_before: usize,
 }
 
 impl Builder {
     fn event(&mut self, event: Event<'_>, span: &Span) -> Result<(), YamlError> {
-        let line = span.start.line();
+        let line = self.lines_before + span.start.line();
         match event {
-            Event::DocumentStart(_) => self.anchors.clear(),
+            Event::DocumentStart(..) => self.anchors.clear(),
             Event::Scalar(text, style, anchor, tag) => {
-                let forced = tag.as_ref().is_some_and(|tag| tag.suffix == "str");
+                let forced = tag.as_ref().is_some_and(|tag| tag.suffix() == "str");
                 let plain = style == ScalarStyle::Plain && !forced;
                 let is_merge = plain && text == "<<";
                 let value =
@@ -180,11 +200,11 @@ impl Builder {
                 let node = Node { data: Data::Scalar(value), line };
                 self.add(node, anchor, is_merge)?;
             }
-            Event::SequenceStart(anchor, _) => {
+            Event::SequenceStart(_, anchor, _) => {
                 self.deeper(line)?;
                 self.open.push(Open::List { items: Vec::new(), line, anchor });
             }
-            Event::MappingStart(anchor, _) => {
+            Event::MappingStart(_, anchor, _) => {
                 self.deeper(line)?;
                 self.open.push(Open::Map { entries: Vec::new(), key: None, line, anchor });
             }
@@ -211,6 +231,11 @@ impl Builder {
             _ => {}
         }
         Ok(())
+    }
+
+    fn scan_error(&self, error: &ScanError) -> YamlError {
+        let line = self.lines_before + error.marker().line();
+        YamlError { line, message: format!("broken YAML: {}", error.info()) }
     }
 
     fn deeper(&self, line: usize) -> Result<(), YamlError> {
@@ -281,20 +306,23 @@ fn insert(entries: &mut Vec<Entry>, key: String, line: usize, node: Node) -> Res
     Ok(())
 }
 
-/// `<<: *base` or `<<: [*a, *b]`: what is written here, or merged before, wins.
+/// `<<: *base` or `<<: [*a, *b]`: of several the first wins, and what is written wins over what was
+/// written or merged before it (go-yaml v2, `decode.go`: `merge`).
 fn merge(entries: &mut Vec<Entry>, node: Node, line: usize) -> Result<(), YamlError> {
     let sources = match node.data {
         Data::List(items) => items,
         _ => vec![node],
     };
-    for source in sources {
+    for source in sources.into_iter().rev() {
         let Data::Map(given) = source.data else {
             let message = "`<<` takes a map or a list of maps".to_owned();
             return Err(YamlError { line, message });
         };
         for entry in given {
-            if entries.iter().all(|known| known.key != entry.key) {
-                entries.push(Entry { merged: true, ..entry });
+            let entry = Entry { merged: true, ..entry };
+            match entries.iter_mut().find(|known| known.key == entry.key) {
+                Some(known) => *known = entry,
+                None => entries.push(entry),
             }
         }
     }
@@ -303,6 +331,7 @@ fn merge(entries: &mut Vec<Entry>, node: Node, line: usize) -> Result<(), YamlEr
 
 #[cfg(test)]
 mod tests {
+    use rstest::rstest;
     use serde_json::json;
 
     use super::*;
@@ -331,6 +360,35 @@ mod tests {
         let wanted =
             json!({"base": {"a": 1, "b": 2}, "x": {"a": 1, "b": 3}, "z": {"a": 1, "b": 2}});
         assert_eq!(node.to_json(), wanted);
+    }
+
+    #[test]
+    fn merged_maps_win_over_what_stands_before_them() {
+        let node =
+            one("b: &b {x: 1, v: 1}\nc: &c {x: 2, z: 2}\nd:\n  x: 0\n  <<: [*b, *c]\n  v: 3\n");
+        assert_eq!(node.to_json()["d"], json!({"x": 1, "v": 3, "z": 2}));
+    }
+
+    #[rstest]
+    #[case::a_quoted_last_item("a: [\n  \"x\", \"y\"\n]", json!({"a": ["x", "y"]}))]
+    #[case::a_trailing_comma("a:\n  b: [\n    \"x\",\n  ]", json!({"a": {"b": ["x"]}}))]
+    #[case::an_item_below_its_key("a:\n  b: [\"x\",\n  \"y\"]", json!({"a": {"b": ["x", "y"]}}))]
+    #[case::a_quoted_text_below_its_key("a:\n  b: \"x\n  y\"", json!({"a": {"b": "x y"}}))]
+    #[case::a_brace_further_in("a: {\n    \"b\": \"c\"\n  }", json!({"a": {"b": "c"}}))]
+    #[case::json_with_tabs("{\n\t\"a\": 1\n}", json!({"a": 1}))]
+    #[case::json_with_a_pair_of_surrogates("{\"a\": \"\\ud83d\\ude00\"}", json!({"a": "\u{1f600}"}))]
+    fn what_kubectl_reads_is_read(#[case] text: &str, #[case] wanted: Value) {
+        assert_eq!(one(text).to_json(), wanted);
+    }
+
+    #[test]
+    fn objects_of_json_may_follow_one_another() {
+        let (found, error) = documents("{\"a\": 1}\n{\n\"b\": 2} {\"c\":\n3}\n");
+        assert!(error.is_none(), "{error:?}");
+        let found: Vec<_> =
+            found.iter().map(|node| (node.to_json(), node.line, node.line_of("b"))).collect();
+        let wanted = [(json!({"a": 1}), 1, 1), (json!({"b": 2}), 2, 3), (json!({"c": 3}), 3, 3)];
+        assert_eq!(found, wanted);
     }
 
     #[test]

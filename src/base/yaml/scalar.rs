@@ -3,6 +3,9 @@
 
 use serde_json::{Number, Value};
 
+/// Whole floats below it are exact.
+const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
+
 /// The value of an unquoted scalar.
 pub(super) fn resolve(text: &str) -> Value {
     match text {
@@ -54,7 +57,16 @@ fn number(text: &str) -> Option<Number> {
         }
         (None, _) => {}
     }
-    if is_float(digits) { plain.parse().ok().and_then(Number::from_f64) } else { None }
+    if !is_float(digits) {
+        return None;
+    }
+    let float: f64 = plain.parse().ok()?;
+    // Go writes a whole float without a point: `replicas: 3.0` arrives as 3.
+    #[expect(clippy::cast_possible_truncation, reason = "whole and small enough")]
+    match float.fract() == 0.0 && float.abs() < WHOLE_MAX {
+        true => Some(Number::from(float as i64)),
+        false => Number::from_f64(float),
+    }
 }
 
 fn all_digits(text: &str) -> bool {
@@ -97,7 +109,8 @@ mod tests {
             ("1_000", json!(1000)),
             ("-3", json!(-3)),
             ("1.5", json!(1.5)),
-            ("1e3", json!(1000.0)),
+            ("1e3", json!(1000)),
+            ("3.0", json!(3)),
             ("1.2.3", json!("1.2.3")),
             ("100m", json!("100m")),
             ("-", json!("-")),

@@ -178,7 +178,7 @@ mod tests {
     #[case::empty("# nothing\n", "1: no kind configuration: the file is empty")]
     #[case::two("kind: Cluster\n---\nkind: Pod\n", "3: no kind configuration: it is one document")]
     #[case::a_list("- kind: Cluster\n", "1: no kind configuration: ")]
-    #[case::broken("kind: Cluster\nnodes: [\n", "3: broken YAML: ")]
+    #[case::broken("kind: Cluster\nnodes: [\n", "2: broken YAML: unclosed bracket")]
     fn heads_are_checked(#[case] text: &str, #[case] wanted: &str) {
         let error = read(text, "file.yaml").expect_err("it is wrong");
         assert_eq!(error.class(), ErrorClass::Usage);
