@@ -35,7 +35,7 @@ pub use image::ImageName;
 pub use images::{ImagePlan, plan};
 pub use load::load;
 pub use lock::FileLock;
-pub use nodes::KindNodes;
+pub use nodes::{KindNodes, make_sys_writable};
 pub use pins::{NodePin, node_pin, node_pins};
 pub use refresh::refresh;
 pub use registry::attach as attach_registries;

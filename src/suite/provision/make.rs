@@ -8,7 +8,7 @@ use super::{
     Fate, KindWish, Made, Provisioned, Wanted, Workshop, all_gone, check_version, load, needed,
     objects, or_nothing, unless_interrupted,
 };
-use crate::addons::{self, CephMount, Loaded, Plan, Setup};
+use crate::addons::{self, AddOn, CephMount, Loaded, Plan, Setup};
 use crate::base::Error;
 use crate::engine::host::loops::{self, LoopDevice};
 use crate::engine::host::{LEASE_LABEL, Lease, Paths, Programs, Thing, adopt};
@@ -146,15 +146,15 @@ impl Site<'_> {
         }
         let plan = Plan { addons: loaded, setup, probe: None };
         spec.wanted_images.extend(addons::images_of(&plan)?);
+        let (paths, tell) = (&self.workshop.paths, &*self.workshop.tell);
         let cluster = match kept {
-            Some(cluster) => {
+            Some(mut cluster) => {
+                // The machine may have been off since.
+                kind::make_sys_writable(&mut cluster, &spec, self.containers, tell).await;
                 kind::refresh(&cluster, &spec, self.containers).await?;
                 cluster
             }
-            None => {
-                let Workshop { paths, tell, .. } = self.workshop;
-                kind::create(&spec, self.containers, self.lease, paths, &**tell).await?
-            }
+            None => kind::create(&spec, self.containers, self.lease, paths, tell).await?,
         };
         let nodes = Arc::new(KindNodes::new(self.containers.clone(), &cluster));
         let engine = connect(&cluster, &nodes).await?;
@@ -222,6 +222,7 @@ fn spec(
         // Whoever brings archives means to do without a network.
         registry: wish.images.is_none(),
         extra_mounts,
+        writable_sys: loaded.iter().any(|each| each.addon == AddOn::RookCeph),
     })
 }
 
