@@ -123,6 +123,26 @@ fn rook_takes_the_named_devices_and_no_others() {
 }
 
 #[test]
+fn ceph_is_led_from_a_node_that_is_never_stopped() {
+    let pin = newest(AddOn::RookCeph);
+    let documents = documents(ROOK);
+    let changed = tweaked(AddOn::RookCeph, Some(&pin), &documents, &kind_setup(3));
+    let changed = changed.expect("changed");
+    let placement = &find(&changed, "CephCluster")["spec"]["placement"];
+    let role = json!({"key": "node-role.kubernetes.io/control-plane", "operator": "Exists"});
+    let on = "/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms";
+    for daemon in ["mon", "mgr"] {
+        let terms = placement[daemon].pointer(on);
+        assert_eq!(terms, Some(&json!([{"matchExpressions": [role]}])), "{daemon}");
+        assert_eq!(placement[daemon]["tolerations"], json!([role]), "{daemon}");
+    }
+    assert_eq!(placement.as_object().map_or(0, |all| all.len()), 2, "disks are on workers");
+    let elsewhere = tweaked(AddOn::RookCeph, Some(&pin), &documents, &Setup::default());
+    let refused = elsewhere.and_then(|changed| super::tweak::check_disks(&changed));
+    refused.expect_err("a cluster without such nodes would wait for its monitor for ever");
+}
+
+#[test]
 fn rook_runs_its_drivers_lean() {
     let pin = newest(AddOn::RookCeph);
     let setup = Setup { ceph_mount: CephMount::Fuse, ..kind_setup(3) };
