@@ -16,6 +16,7 @@ use super::diagnose;
 use super::document::Document;
 use super::fetch::{Downloads, Source, read_folder};
 use super::foreign;
+use super::osds;
 use super::pins::{self, Pin};
 use super::ready::{self, Probe};
 use super::tweak::{self, INGRESS_NODE_LABEL, Setup};
@@ -235,7 +236,8 @@ async fn install_one(
 ) -> Result<Installed, Error> {
     let addon = loaded.addon;
     let start = Instant::now();
-    wait::doing(format!("apply {addon}"), apply(client, addon, documents)).await?;
+    let begun = osds::begun(documents, &plan.setup);
+    wait::doing(format!("apply {addon}"), apply(client, addon, &begun)).await?;
     let applied = Instant::now();
     let ready = ready::await_ready(client, addon, documents, &plan.setup, plan.probe.as_ref());
     if let Err(error) = ready.await {
