@@ -66,7 +66,7 @@ pub(super) fn disk(wish: &Wish, facts: Option<&Facts>, host: &Host) -> Vec<Findi
             ));
         }
     }
-    let needed = if wish.rook { STATE_DISK_ROOK } else { STATE_DISK };
+    let needed = if wish.rook && !wish.exists { STATE_DISK_ROOK } else { STATE_DISK };
     let why = "leases, kubeconfigs and the disks of Ceph are written there";
     let fix = "free some, or set XDG_STATE_HOME to a folder with more room";
     if let Some(free) = host.free(host.state()) {

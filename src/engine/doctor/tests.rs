@@ -48,6 +48,7 @@ impl Machine {
                 node_image: None,
                 workers: 3,
                 rook: true,
+                exists: false,
                 engine: None,
                 ports: Vec::new(),
             },
@@ -375,6 +376,20 @@ async fn without_rook_its_needs_are_not_looked_at() {
     }
     machine.free = 15 * GIB;
     assert_eq!(worst(&machine.examine().await), Level::Ok);
+}
+
+#[tokio::test]
+async fn a_cluster_that_exists_needs_no_room() {
+    let mut machine = Machine::healthy();
+    machine.file("proc/meminfo", "MemAvailable: 1048576 kB\n");
+    machine.remove("dev/loop-control");
+    machine.free = 3 * GIB;
+    assert_eq!(worst(&machine.examine().await), Level::Fatal);
+    machine.wish.exists = true;
+    let findings = machine.examine().await;
+    assert_eq!(worst(&findings), Level::Ok, "\n{}", render(&findings).join("\n"));
+    machine.free = GIB / 8;
+    assert_eq!(worst(&machine.examine().await), Level::Fatal, "leases are written all the same");
 }
 
 #[tokio::test]

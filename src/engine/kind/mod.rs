@@ -39,7 +39,7 @@ pub use nodes::{KindNodes, make_sys_writable};
 pub use pins::{NodePin, node_pin, node_pins};
 pub use refresh::refresh;
 pub use registry::attach as attach_registries;
-pub use reuse::{Kept, find, lease_id, lock, reuse_key};
+pub use reuse::{Kept, find, lease_id, lock, reuse_key, runs};
 pub use spec::{ExtraMount, KindSpec};
 pub use teardown::delete;
 pub use topology::Topology;

@@ -1,5 +1,6 @@
 //! Preflight: whether this machine can make the cluster that is wanted.
 
+use super::make::is_there;
 use super::{KindWish, Place, Wanted, Workshop, needed};
 use crate::addons::AddOn;
 use crate::engine::doctor::{self, Finding};
@@ -17,6 +18,8 @@ pub async fn findings(wanted: &Wanted, stack: &Stack, workshop: &Workshop) -> Ve
         workers: n_workers(kind),
         // Manifests from a folder bring disks of their own, if any.
         rook: wanted.addons.is_none() && needed(stack).contains(&AddOn::RookCeph),
+        // What stands in the way of looking is told by whoever makes the cluster.
+        exists: is_there(wanted, kind, stack, workshop).await.unwrap_or(false),
         engine: None,
         ports: Vec::new(),
     };
