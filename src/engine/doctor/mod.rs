@@ -35,7 +35,7 @@ pub struct Wish {
     pub node_image: Option<String>,
     /// Workers beside the one control-plane node.
     pub workers: usize,
-    /// Whether Rook-Ceph is installed.
+    /// Whether Rook-Ceph runs on disks of this machine.
     pub rook: bool,
     /// Whether the cluster is there already: what it takes of memory, disk and devices it has.
     pub exists: bool,

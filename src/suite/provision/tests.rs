@@ -88,13 +88,18 @@ esac"#;
 
 /// The names of what is looked at before the cluster of `kind` and `stack` is made.
 async fn looked_at(kind: KindWish, stack: &str, place: &Scene) -> Vec<&'static str> {
+    looked_at_with(None, kind, stack, place).await
+}
+
+async fn looked_at_with(
+    addons: Option<PathBuf>,
+    kind: KindWish,
+    stack: &str,
+    place: &Scene,
+) -> Vec<&'static str> {
     let stack = Stack::load_text("stack.yaml", stack, &Profile::NEWEST).expect("a stack");
-    let wanted = Wanted {
-        place: Place::Kind(kind),
-        kubernetes: Profile::NEWEST,
-        addons: None,
-        purpose: "run",
-    };
+    let wanted =
+        Wanted { place: Place::Kind(kind), kubernetes: Profile::NEWEST, addons, purpose: "run" };
     let findings = findings(&wanted, &stack, &place.workshop).await;
     findings.into_iter().map(|finding| finding.name).collect()
 }
@@ -120,4 +125,29 @@ async fn a_cluster_that_is_reused_needs_no_room() {
     assert!(looked_at(another, STACK, &place).await.contains(&"memory"), "it is another one");
     let fresh = KindWish::default();
     assert!(looked_at(fresh, STACK, &place).await.contains(&"memory"), "it is left alone");
+}
+
+#[tokio::test]
+async fn what_ceph_needs_is_looked_at_where_it_is_made() {
+    const STACK: &str = "{apiVersion: storage.k8s.io/v1, kind: StorageClass, metadata: {name: files}, \
+                         provisioner: rook-ceph.cephfs.csi.ceph.com}";
+    const CLUSTER: &str = "{apiVersion: ceph.rook.io/v1, kind: CephCluster, \
+                           metadata: {name: c, namespace: rook-ceph}, spec: {SPEC}}";
+    let place = Scene::new(None);
+    place.tools.add("docker", DOCKER);
+    let folder = place.tools.folder().join("add-ons");
+    std::fs::create_dir_all(folder.join("rook-ceph")).expect("made");
+    let is_looked_at = async |spec: &str| {
+        let file = folder.join("rook-ceph/cluster.yaml");
+        std::fs::write(file, CLUSTER.replace("SPEC", spec)).expect("written");
+        let names = looked_at_with(Some(folder.clone()), KindWish::default(), STACK, &place).await;
+        names.contains(&"loop devices")
+    };
+    assert!(is_looked_at("storage: {useAllNodes: true, useAllDevices: true}").await);
+    assert!(!is_looked_at("external: {enable: true}").await);
+    assert!(!is_looked_at("storage: {nodes: [{name: a, devices: [{name: sdx}]}]}").await);
+    assert!(!is_looked_at("no [ YAML").await, "the one who makes it complains");
+    assert!(looked_at(KindWish::default(), STACK, &place).await.contains(&"loop devices"));
+    const PLAIN: &str = "{apiVersion: v1, kind: ConfigMap, metadata: {name: a, namespace: b}}";
+    assert!(!looked_at(KindWish::default(), PLAIN, &place).await.contains(&"loop devices"));
 }
