@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use k8s_openapi::api::storage::v1::VolumeAttachment;
 use kube::api::{Api, ListParams, Patch, PatchParams};
@@ -317,6 +318,21 @@ fn an_add_on_that_does_not_come_up_says_what_blocks() {
     ] {
         assert!(text.contains(part), "{part} is missing in:\n{text}");
     }
+}
+
+#[test]
+fn kubelets_of_a_borrowed_kind_cluster_are_trusted_too() {
+    let args = on_sim(async |client: Client| {
+        let mut plan = plan(AddOn::MetricsServer, METRICS, None);
+        plan.setup = Setup { kind: false, borrowed: true, ..plan.setup };
+        // The simulator's nodes are as kind's; it does not know the program, which never runs.
+        install(&client, &plan).await.map(drop).expect_err("no such program");
+        let servers: Api<Deployment> = Api::namespaced(client, "kube-system");
+        let server = servers.get("metrics-server").await.expect("applied");
+        server.spec.template.spec.and_then(|spec| spec.containers[0].args.clone())
+    });
+    let args = args.expect("arguments");
+    assert!(args.iter().any(|arg| arg == "--kubelet-insecure-tls"), "{args:?}");
 }
 
 #[test]
