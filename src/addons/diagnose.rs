@@ -25,10 +25,23 @@ pub(super) async fn explained(client: &Client, addon: AddOn, error: WaitError) -
     if error.chain.is_empty() {
         error.chain = blocking_chain(client, namespace).await;
     }
-    let mut lines = vec![format!("add-on {addon} does not come up"), error.to_string()];
+    let logs = logs(client, addon).await;
+    let mut lines = vec![format!("add-on {addon} does not come up")];
+    lines.extend(advice(addon, &logs).map(str::to_owned));
+    lines.push(error.to_string());
     lines.extend(warnings(client, namespace).await);
-    lines.extend(logs(client, addon).await);
+    lines.extend(logs.iter().map(|line| shortened(line)));
     Error::environment(lines.join("\n"))
+}
+
+/// What mends a trouble that the last lines of logs speak of, if it is a known one.
+fn advice(addon: AddOn, logs: &[String]) -> Option<&'static str> {
+    let is_known = addon == AddOn::MetricsServer && logs.iter().any(|line| line.contains("x509"));
+    is_known.then_some(
+        "it does not trust the certificates of the kubelets; have them signed by the cluster's \
+         authority (serverTLSBootstrap), or pass --addons DIR with a DIR/metrics-server whose \
+         Deployment has the argument --kubelet-insecure-tls",
+    )
 }
 
 /// The newest warnings of a namespace, oldest first.
@@ -107,12 +120,29 @@ async fn last_lines(pods: &Api<Pod>, pod: &Pod, container: &str) -> Vec<String> 
     };
     let text = pods.logs(&name, &params).await.unwrap_or_default();
     let lines = text.lines().filter(|line| !line.trim().is_empty());
-    lines.map(|line| shortened(&format!("log of {name}/{container}: {line}"))).collect()
+    lines.map(|line| format!("log of {name}/{container}: {line}")).collect()
 }
 
 fn shortened(line: &str) -> String {
     match line.char_indices().nth(LINE_CHARS) {
         Some((end, _)) => format!("{}...", &line[..end]),
         None => line.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_server_without_trust_in_kubelets_is_told_the_flag() {
+        let log = "log of metrics-server-1/metrics-server: E1128 scraper.go:149] \"Failed to scrape \
+                   node\" err=\"Get \\\"https://172.18.0.2:10250/metrics/resource\\\": tls: failed to \
+                   verify certificate: x509: cannot validate certificate for 172.18.0.2\"";
+        let logs = ["log of metrics-server-1/metrics-server: serving".to_owned(), log.to_owned()];
+        let text = advice(AddOn::MetricsServer, &logs).expect("known");
+        assert!(text.contains("--kubelet-insecure-tls") && text.contains("--addons DIR"), "{text}");
+        assert_eq!(advice(AddOn::MetricsServer, &logs[..1]), None);
+        assert_eq!(advice(AddOn::RookCeph, &logs), None);
     }
 }

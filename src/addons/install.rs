@@ -16,6 +16,7 @@ use super::diagnose;
 use super::document::Document;
 use super::fetch::{Downloads, Source, read_folder};
 use super::foreign;
+use super::osds;
 use super::pins::{self, Pin};
 use super::ready::{self, Probe};
 use super::tweak::{self, INGRESS_NODE_LABEL, Setup};
@@ -215,9 +216,13 @@ pub async fn install(client: &Client, plan: &Plan) -> Result<Vec<Installed>, Err
 /// What is to be applied of an add-on.
 async fn prepare(client: &Client, loaded: &Loaded, setup: &Setup) -> Result<Vec<Document>, Error> {
     let addon = loaded.addon;
-    let mut documents = tweak::tweaked(addon, loaded.pin.as_ref(), &loaded.documents, setup)?;
+    let mut setup = setup.clone();
+    // Somebody else's may be kind's too.
+    setup.kind |= addon == AddOn::MetricsServer && are_of_kind(&nodes(client, "").await?);
+    let mut documents = tweak::tweaked(addon, loaded.pin.as_ref(), &loaded.documents, &setup)?;
     tweak::check_disks(&documents)?;
-    if addon == AddOn::IngressNginx && has_ingress_node(client).await? {
+    let is_ingress_node = format!("{INGRESS_NODE_LABEL}=true");
+    if addon == AddOn::IngressNginx && !nodes(client, &is_ingress_node).await?.is_empty() {
         tweak::pin_to_ingress_node(&mut documents);
     }
     if !setup.borrowed {
@@ -235,7 +240,8 @@ async fn install_one(
 ) -> Result<Installed, Error> {
     let addon = loaded.addon;
     let start = Instant::now();
-    wait::doing(format!("apply {addon}"), apply(client, addon, documents)).await?;
+    let begun = osds::begun(documents, &plan.setup);
+    wait::doing(format!("apply {addon}"), apply(client, addon, &begun)).await?;
     let applied = Instant::now();
     let ready = ready::await_ready(client, addon, documents, &plan.setup, plan.probe.as_ref());
     if let Err(error) = ready.await {
@@ -250,13 +256,15 @@ async fn install_one(
     })
 }
 
-async fn has_ingress_node(client: &Client) -> Result<bool, Error> {
-    let scope =
-        Scope::labelled(Api::<Node>::all(client.clone()), format!("{INGRESS_NODE_LABEL}=true"));
-    let nodes = scope.list().await;
-    let nodes = nodes
-        .map_err(|error| Error::environment(format!("the nodes cannot be listed: {error}")))?;
-    Ok(!nodes.is_empty())
+async fn nodes(client: &Client, selector: &str) -> Result<Vec<Arc<Node>>, Error> {
+    let nodes = Scope::labelled(Api::<Node>::all(client.clone()), selector).list().await;
+    nodes.map_err(|error| Error::environment(format!("the nodes cannot be listed: {error}")))
+}
+
+/// Whether kind made the nodes.
+fn are_of_kind(nodes: &[Arc<Node>]) -> bool {
+    let provider = |node: &Arc<Node>| node.spec.as_ref()?.provider_id.clone();
+    nodes.iter().filter_map(provider).any(|id| id.starts_with("kind://"))
 }
 
 /// Applies documents in order. What follows definitions waits until they are served.
@@ -306,4 +314,22 @@ fn established(names: BTreeSet<String>) -> Condition<CustomResourceDefinition> {
             names.iter().filter(|name| !served.contains(name.as_str())).cloned().collect();
         if missing.is_empty() { Ok(()) } else { Err(format!("not yet: {}", missing.join(", "))) }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn nodes_of_kind_are_known_by_their_provider() {
+        let nodes = |spec: Value| {
+            let node = json!({"metadata": {"name": "n"}, "spec": spec});
+            vec![Arc::new(serde_json::from_value::<Node>(node).expect("a node"))]
+        };
+        assert!(are_of_kind(&nodes(json!({"providerID": "kind://docker/dev/dev-worker"}))));
+        assert!(!are_of_kind(&nodes(json!({"providerID": "aws:///eu-west-1a/i-0123"}))));
+        assert!(!are_of_kind(&nodes(json!({}))));
+    }
 }

@@ -10,6 +10,7 @@ mod fetch;
 mod foreign;
 mod install;
 mod mount;
+mod osds;
 mod pins;
 mod present;
 mod ready;

@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use super::AddOn;
 use super::document::Document;
+use super::osds;
 use super::rook::{self, CephCluster, CephFilesystem, Driver};
 use super::tweak::{Setup, is_external};
 use crate::base::{Error, secs};
@@ -229,11 +230,10 @@ async fn ceph_ready(
         let namespace = cluster.namespace();
         let scope =
             Scope::named(Api::<CephCluster>::namespaced(client.clone(), namespace), cluster.name());
+        osds::one_by_one(client, cluster, setup).await?;
         wait::until(&scope, &rook::cluster_ready(), CEPH).await?;
         if !is_external(cluster) {
-            let daemons: Api<Deployment> = Api::namespaced(client.clone(), namespace);
-            let scope = Scope::labelled(daemons, "app=rook-ceph-osd");
-            wait::until(&scope, &rook::daemons_run(setup.devices.len()), CEPH).await?;
+            osds::run(client, namespace, setup.devices.len(), CEPH).await?;
         }
     }
     for (namespace, name) in &setup.storage.secrets {

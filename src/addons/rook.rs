@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
+use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt as _;
 use kube::core::NamespaceResourceScope;
@@ -90,21 +90,6 @@ pub(super) fn cluster_ready() -> Condition<CephCluster> {
     })
 }
 
-/// At least `wanted` storage daemons run: a cluster without any is Ready all the same.
-pub(super) fn daemons_run(wanted: usize) -> Condition<Deployment> {
-    let name = format!("{wanted} storage daemons (OSDs) run");
-    Condition::new(name, move |daemons: &[Arc<Deployment>]| {
-        let runs = |daemon: &&Arc<Deployment>| {
-            daemon.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or(0) > 0
-        };
-        let running = daemons.iter().filter(runs).count();
-        if running >= wanted {
-            return Ok(());
-        }
-        Err(format!("{running} of {wanted} run, {} exist", daemons.len()))
-    })
-}
-
 /// The file system is there for clients.
 pub(super) fn filesystem_ready() -> Condition<CephFilesystem> {
     Condition::new("the CephFilesystem is Ready", |filesystems: &[Arc<CephFilesystem>]| {
@@ -161,19 +146,6 @@ mod tests {
             "CephCluster ceph has phase Progressing, health not known; Configuring Ceph Mons";
         assert_eq!(unmet, Err(wanted.to_owned()));
         assert_eq!(cluster(Value::Null).expect_err("new").matches("not").count(), 2);
-    }
-
-    #[test]
-    fn storage_daemons_are_counted() {
-        let daemon = |ready: i32| {
-            let value = json!({"metadata": {"name": "osd"}, "status": {"readyReplicas": ready},
-                "spec": {"selector": {}, "template": {}}});
-            Arc::new(serde_json::from_value::<Deployment>(value).expect("a Deployment"))
-        };
-        let seen = daemons_run(3).check(&[daemon(1), daemon(0), daemon(1)]);
-        assert_eq!(seen, Err("2 of 3 run, 3 exist".to_owned()));
-        assert_eq!(daemons_run(2).check(&[daemon(1), daemon(0), daemon(1)]), Ok(()));
-        assert!(daemons_run(1).check(&[]).is_err());
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use k8s_openapi::api::storage::v1::VolumeAttachment;
 use kube::api::{Api, ListParams, Patch, PatchParams};
@@ -120,6 +121,26 @@ fn rook_takes_the_named_devices_and_no_others() {
         find(&three, "CephCluster")["spec"]["cephConfig"]["global"]["osd_pool_default_size"],
         Value::Null
     );
+}
+
+#[test]
+fn ceph_is_led_from_a_node_that_is_never_stopped() {
+    let pin = newest(AddOn::RookCeph);
+    let documents = documents(ROOK);
+    let changed = tweaked(AddOn::RookCeph, Some(&pin), &documents, &kind_setup(3));
+    let changed = changed.expect("changed");
+    let placement = &find(&changed, "CephCluster")["spec"]["placement"];
+    let role = json!({"key": "node-role.kubernetes.io/control-plane", "operator": "Exists"});
+    let on = "/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms";
+    for daemon in ["mon", "mgr"] {
+        let terms = placement[daemon].pointer(on);
+        assert_eq!(terms, Some(&json!([{"matchExpressions": [role]}])), "{daemon}");
+        assert_eq!(placement[daemon]["tolerations"], json!([role]), "{daemon}");
+    }
+    assert_eq!(placement.as_object().map_or(0, |all| all.len()), 2, "disks are on workers");
+    let elsewhere = tweaked(AddOn::RookCeph, Some(&pin), &documents, &Setup::default());
+    let refused = elsewhere.and_then(|changed| super::tweak::check_disks(&changed));
+    refused.expect_err("a cluster without such nodes would wait for its monitor for ever");
 }
 
 #[test]
@@ -297,6 +318,21 @@ fn an_add_on_that_does_not_come_up_says_what_blocks() {
     ] {
         assert!(text.contains(part), "{part} is missing in:\n{text}");
     }
+}
+
+#[test]
+fn kubelets_of_a_borrowed_kind_cluster_are_trusted_too() {
+    let args = on_sim(async |client: Client| {
+        let mut plan = plan(AddOn::MetricsServer, METRICS, None);
+        plan.setup = Setup { kind: false, borrowed: true, ..plan.setup };
+        // The simulator's nodes are as kind's; it does not know the program, which never runs.
+        install(&client, &plan).await.map(drop).expect_err("no such program");
+        let servers: Api<Deployment> = Api::namespaced(client, "kube-system");
+        let server = servers.get("metrics-server").await.expect("applied");
+        server.spec.template.spec.and_then(|spec| spec.containers[0].args.clone())
+    });
+    let args = args.expect("arguments");
+    assert!(args.iter().any(|arg| arg == "--kubelet-insecure-tls"), "{args:?}");
 }
 
 #[test]

@@ -20,15 +20,13 @@ pub struct Host {
 }
 
 /// Variables that the checks look at.
-const VARIABLES: [&str; 8] = [
+const VARIABLES: [&str; 6] = [
     "DOCKER_HOST",
     "KIND_EXPERIMENTAL_PROVIDER",
     "HTTP_PROXY",
     "http_proxy",
     "HTTPS_PROXY",
     "https_proxy",
-    "NO_PROXY",
-    "no_proxy",
 ];
 
 impl Host {

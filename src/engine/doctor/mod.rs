@@ -35,8 +35,10 @@ pub struct Wish {
     pub node_image: Option<String>,
     /// Workers beside the one control-plane node.
     pub workers: usize,
-    /// Whether Rook-Ceph is installed.
+    /// Whether Rook-Ceph runs on disks of this machine.
     pub rook: bool,
+    /// Whether the cluster is there already: what it takes of memory, disk and devices it has.
+    pub exists: bool,
     /// The container engine; none means the one that `KIND_EXPERIMENTAL_PROVIDER` names, else the
     /// first of docker and podman that answers.
     pub engine: Option<ContainerEngine>,
@@ -64,7 +66,7 @@ pub async fn examine(wish: &Wish, programs: &Programs, host: &Host) -> Vec<Findi
     let kernel_is_ours = engine.facts().is_none_or(|facts| host.runs_kernel(&facts.kernel));
     if kernel_is_ours {
         findings.extend(kernel::limits(wish, host));
-        findings.push(resources::memory(wish, host));
+        findings.extend((!wish.exists).then(|| resources::memory(wish, host)));
     } else {
         findings.push(kernel::another(engine.facts()));
     }
@@ -73,9 +75,10 @@ pub async fn examine(wish: &Wish, programs: &Programs, host: &Host) -> Vec<Findi
         if kernel_is_ours {
             findings.push(storage::modules(host));
         }
-        findings.push(storage::loop_devices(host, &losetup, kernel_is_ours));
+        let needs_loops = !wish.exists;
+        findings.extend(needs_loops.then(|| storage::loop_devices(host, &losetup, kernel_is_ours)));
     }
-    let engine_disk = engine.facts().filter(|_| kernel_is_ours);
+    let engine_disk = engine.facts().filter(|_| kernel_is_ours && !wish.exists);
     findings.extend(resources::disk(wish, engine_disk, host));
     findings.push(resources::ports(wish));
     findings.push(resources::proxy(host));

@@ -21,9 +21,6 @@ const ROOK_DISK: u64 = 28 * GIB;
 /// State: kubeconfigs and reports; with Ceph, what is really written to the sparse files.
 const STATE_DISK: u64 = GIB;
 const STATE_DISK_ROOK: u64 = 10 * GIB;
-/// Names and networks that must not be asked for through a proxy: the API server on this machine,
-/// kind's pods and services, and names inside the cluster.
-const DIRECT: [&str; 5] = ["127.0.0.1", "localhost", "10.244.0.0/16", "10.96.0.0/16", ".svc"];
 
 /// Free memory against what a cluster of this size takes.
 pub(super) fn memory(wish: &Wish, host: &Host) -> Finding {
@@ -66,7 +63,7 @@ pub(super) fn disk(wish: &Wish, facts: Option<&Facts>, host: &Host) -> Vec<Findi
             ));
         }
     }
-    let needed = if wish.rook { STATE_DISK_ROOK } else { STATE_DISK };
+    let needed = if wish.rook && !wish.exists { STATE_DISK_ROOK } else { STATE_DISK };
     let why = "leases, kubeconfigs and the disks of Ceph are written there";
     let fix = "free some, or set XDG_STATE_HOME to a folder with more room";
     if let Some(free) = host.free(host.state()) {
@@ -112,35 +109,22 @@ pub(super) fn ports(wish: &Wish) -> Finding {
     }
 }
 
-/// A proxy must be left out for addresses of the cluster, and be reachable from nodes.
+/// A proxy must be reachable from nodes. Nothing of the cluster is asked for through it, whatever
+/// `NO_PROXY` says: our own requests know no proxy, those of kind and kubectl to this machine go
+/// straight, and kind tells its nodes to leave it out for each other, pods and services.
 pub(super) fn proxy(host: &Host) -> Finding {
     const NAME: &str = "proxy";
-    let either = |upper: &str, lower: &str| {
-        host.variable(upper).or_else(|| host.variable(lower)).map(str::to_owned)
-    };
-    let proxy = either("HTTPS_PROXY", "https_proxy").or_else(|| either("HTTP_PROXY", "http_proxy"));
+    let names = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"];
+    let proxy = names.into_iter().find_map(|name| host.variable(name));
     let Some(proxy) = proxy else { return Finding::ok(NAME, "none") };
-    let direct = either("NO_PROXY", "no_proxy").unwrap_or_default();
-    let named: Vec<&str> = direct.split(',').map(str::trim).collect();
-    let bare = |name: &str| name.trim_start_matches('.').to_owned();
-    let is_direct =
-        |name: &str| named.iter().any(|known| *known == "*" || bare(known) == bare(name));
-    let missing: Vec<&str> = DIRECT.into_iter().filter(|name| !is_direct(name)).collect();
-    if !missing.is_empty() {
-        let seen = format!("{proxy}, also for {}", missing.join(", "));
-        let why = "requests to the cluster would go to the proxy, which does not know it";
-        let fix = format!("export NO_PROXY=\"${{NO_PROXY:+$NO_PROXY,}}{}\"", missing.join(","));
-        return Finding::warning(NAME, Trouble::new(seen, why, fix));
-    }
-    let address = proxy.split_once("://").map_or(proxy.as_str(), |(_, rest)| rest);
+    let address = proxy.split_once("://").map_or(proxy, |(_, rest)| rest);
+    // Without the password, if there is one.
     let address = address.rsplit_once('@').map_or(address, |(_, rest)| rest);
-    if address.starts_with("127.")
-        || address.starts_with("localhost")
-        || address.starts_with("[::1]")
-    {
+    let loopback = ["127.", "localhost", "[::1]"];
+    if loopback.iter().any(|start| address.starts_with(start)) {
         let why = "kind hands the setting to the nodes, for which that address is their own";
         let fix = "name the proxy by an address of this machine that the nodes reach";
-        return Finding::warning(NAME, Trouble::new(proxy, why, fix));
+        return Finding::warning(NAME, Trouble::new(address, why, fix));
     }
-    Finding::ok(NAME, proxy)
+    Finding::ok(NAME, address)
 }

@@ -48,6 +48,7 @@ impl Machine {
                 node_image: None,
                 workers: 3,
                 rook: true,
+                exists: false,
                 engine: None,
                 ports: Vec::new(),
             },
@@ -297,17 +298,9 @@ type Plant = fn(&mut Machine);
     |m: &mut Machine| m.docker("6.12.0-1", "6.10.14-linuxkit"),
     ("loop devices", Level::Fatal, "another kernel", "Linux machine")
 )]
-#[case::proxy_for_all(
-    |m: &mut Machine| {
-        m.variables.push(("HTTPS_PROXY", "http://proxy:3128"));
-        m.variables.push(("no_proxy", "127.0.0.1, svc"));
-    },
-    ("proxy", Level::Warning, "for localhost, 10.244.0.0/16, 10.96.0.0/16", "export NO_PROXY=")
-)]
 #[case::proxy_on_loopback(
     |m: &mut Machine| {
         m.variables.push(("http_proxy", "http://u:p@127.0.0.1:3128"));
-        m.variables.push(("NO_PROXY", "*"));
     },
     ("proxy", Level::Warning, "127.0.0.1:3128", "address of this machine")
 )]
@@ -375,6 +368,32 @@ async fn without_rook_its_needs_are_not_looked_at() {
     }
     machine.free = 15 * GIB;
     assert_eq!(worst(&machine.examine().await), Level::Ok);
+}
+
+#[tokio::test]
+async fn a_proxy_that_nodes_reach_is_no_trouble() {
+    for (name, hosts) in [("no_proxy", "intern.example"), ("NO_PROXY", "")] {
+        let mut machine = Machine::healthy();
+        machine.variables.push(("HTTPS_PROXY", "http://me:secret@proxy.example:3128"));
+        machine.variables.push((name, hosts));
+        let findings = machine.examine().await;
+        let found = findings.iter().find(|finding| finding.name == "proxy").expect("looked at");
+        assert_eq!((found.level, found.seen.as_str()), (Level::Ok, "proxy.example:3128"));
+    }
+}
+
+#[tokio::test]
+async fn a_cluster_that_exists_needs_no_room() {
+    let mut machine = Machine::healthy();
+    machine.file("proc/meminfo", "MemAvailable: 1048576 kB\n");
+    machine.remove("dev/loop-control");
+    machine.free = 3 * GIB;
+    assert_eq!(worst(&machine.examine().await), Level::Fatal);
+    machine.wish.exists = true;
+    let findings = machine.examine().await;
+    assert_eq!(worst(&findings), Level::Ok, "\n{}", render(&findings).join("\n"));
+    machine.free = GIB / 8;
+    assert_eq!(worst(&machine.examine().await), Level::Fatal, "leases are written all the same");
 }
 
 #[tokio::test]

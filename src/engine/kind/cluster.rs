@@ -41,6 +41,9 @@ pub struct KindCluster {
     pub front_node: String,
     /// The node image; `None` where nodes differ.
     pub node_image: Option<String>,
+    /// Whether its nodes may write to `/sys`: it is to be made so again whenever one has booted.
+    #[serde(default)]
+    pub writable_sys: bool,
 }
 
 impl KindCluster {

@@ -15,6 +15,7 @@ use super::defects::restart_controller_manager;
 use super::error::{KindError, explained};
 use super::images::{ImagePlan, plan};
 use super::load::load;
+use super::nodes::make_sys_writable;
 use super::ports::Ports;
 use super::refresh::remember;
 use super::spec::KindSpec;
@@ -62,7 +63,10 @@ pub async fn create(
         lease.will_make(teardown::thing(containers, &cluster.name))?;
     }
     let made = match make(cluster.clone(), &topology, &plan, containers).await {
-        Ok(cluster) => fill(&cluster, spec, &plan, containers, paths, tell).await.map(|()| cluster),
+        Ok(mut cluster) => {
+            make_sys_writable(&mut cluster, spec, containers, tell).await;
+            fill(&cluster, spec, &plan, containers, paths, tell).await.map(|()| cluster)
+        }
         Err(error) => Err(error),
     };
     let Err(error) = made else { return made };
@@ -172,6 +176,7 @@ async fn draft(
         front_node: front_node.unwrap_or_default(),
         nodes,
         node_image: image,
+        writable_sys: false,
         name,
     })
 }

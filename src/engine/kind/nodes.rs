@@ -12,9 +12,17 @@ use crate::engine::{ContainerPause, MemoryKills, NodeLifecycle, NodeLogs};
 
 use super::cluster::KindCluster;
 use super::container::Containers;
+use super::spec::KindSpec;
 
 /// Journals and container logs of all nodes.
 const EXPORT_LIMIT: Duration = secs(120);
+
+/// Ends when the entry point of a node image has given way to systemd. The entry point makes `/sys`
+/// read-only, a moment after the engine calls the container started.
+const BOOTED: &str = "for _ in $(seq 100); do \
+    case $(cat /proc/1/comm) in systemd|init) break ;; esac; sleep 0.1; done";
+/// What kind's entry point does to `/sys`, undone (kind#745).
+const REMOUNT_SYS: [&str; 4] = ["mount", "-o", "remount,rw", "/sys"];
 
 /// Length of a uid.
 const UID_LENGTH: usize = 36;
@@ -25,6 +33,7 @@ pub struct KindNodes {
     containers: Containers,
     cluster: String,
     nodes: Vec<String>,
+    writable_sys: bool,
     faults: Mutex<Faults>,
 }
 
@@ -43,6 +52,7 @@ impl KindNodes {
             containers,
             cluster: cluster.name.clone(),
             nodes: cluster.node_names(),
+            writable_sys: cluster.writable_sys,
             faults: Mutex::default(),
         }
     }
@@ -98,6 +108,29 @@ impl KindNodes {
         let command = ["ctr", "--namespace=k8s.io", "tasks", "list", "--quiet"];
         let tasks = self.containers.exec(node, &command).await?.stdout;
         Ok(tasks.lines().any(|task| task.trim() == id_of(container)))
+    }
+}
+
+/// Lets the nodes of `cluster` write to `/sys`, if `spec` asks for it. Only block volumes need it, so
+/// that a node which does not let it be done is no failure, but a remark.
+pub async fn make_sys_writable(
+    cluster: &mut KindCluster,
+    spec: &KindSpec,
+    containers: &Containers,
+    tell: &dyn Fn(&str),
+) {
+    if !spec.writable_sys {
+        return;
+    }
+    cluster.writable_sys = true;
+    for node in &cluster.nodes {
+        if let Err(error) = containers.exec(&node.name, &REMOUNT_SYS).await {
+            tell(&format!(
+                "/sys of node {} stays read-only, block volumes of Ceph cannot be mapped there: {error}",
+                node.name
+            ));
+            cluster.writable_sys = false;
+        }
     }
 }
 
@@ -165,10 +198,16 @@ impl NodeLifecycle for KindNodes {
         Box::pin(async move {
             self.known(node)?;
             self.containers.run(&self.containers.call(["start", node])).await?;
-            let mut faults = self.faults();
-            faults.stopped.remove(node);
-            // What was frozen in it did not survive the power cut.
-            faults.paused.retain(|(of, _)| of != node);
+            {
+                let mut faults = self.faults();
+                faults.stopped.remove(node);
+                // What was frozen in it did not survive the power cut.
+                faults.paused.retain(|(of, _)| of != node);
+            }
+            if self.writable_sys {
+                self.containers.exec(node, &["sh", "-c", BOOTED]).await?;
+                self.containers.exec(node, &REMOUNT_SYS).await?;
+            }
             Ok(())
         })
     }

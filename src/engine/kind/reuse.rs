@@ -87,16 +87,7 @@ pub async fn lock(key: &str, paths: &Paths) -> Result<FileLock, Error> {
 /// # Errors
 /// The container engine does not answer.
 pub async fn find(key: &str, containers: &Containers, paths: &Paths) -> Result<Kept, Error> {
-    let file = paths.leases().join(format!("{}.json", lease_id(key)));
-    let lease = std::fs::read_to_string(&file)
-        .ok()
-        .and_then(|text| serde_json::from_str::<LeaseFile>(&text).ok());
-    let Some(lease) = lease else { return Ok(Kept::None) };
-    let name = lease.things.iter().find_map(|thing| match thing {
-        Thing::KindCluster { engine, name } if engine == containers.engine() => Some(name.clone()),
-        _ => None,
-    });
-    let Some(name) = name else { return Ok(Kept::None) };
+    let Some((lease, name)) = named(key, containers, paths) else { return Ok(Kept::None) };
     let broken = |why: &str| Kept::Broken { name: name.clone(), why: why.to_owned() };
     if !lease.kept {
         return Ok(broken("its creation or its use did not end"));
@@ -117,6 +108,29 @@ pub async fn find(key: &str, containers: &Containers, paths: &Paths) -> Result<K
         Ok(Err(why)) => Ok(broken(&why)),
         Err(_) => Ok(broken("its API does not answer")),
     }
+}
+
+/// Whether the cluster of `key` runs, kept for the next or in use by another process.
+///
+/// # Errors
+/// The container engine does not answer.
+pub async fn runs(key: &str, containers: &Containers, paths: &Paths) -> Result<bool, Error> {
+    match named(key, containers, paths) {
+        Some((_, name)) => Ok(!containers.running_of_cluster(&name).await?.is_empty()),
+        None => Ok(false),
+    }
+}
+
+/// The lease of `key`, and the name of the cluster in it.
+fn named(key: &str, containers: &Containers, paths: &Paths) -> Option<(LeaseFile, String)> {
+    let file = paths.leases().join(format!("{}.json", lease_id(key)));
+    let text = std::fs::read_to_string(&file).ok()?;
+    let lease = serde_json::from_str::<LeaseFile>(&text).ok()?;
+    let name = lease.things.iter().find_map(|thing| match thing {
+        Thing::KindCluster { engine, name } if engine == containers.engine() => Some(name.clone()),
+        _ => None,
+    })?;
+    Some((lease, name))
 }
 
 async fn answers(cluster: &KindCluster) -> Result<(), String> {

@@ -31,6 +31,8 @@ pub struct KindSpec {
     pub registry: bool,
     /// Folders of the host that every node sees; for add-ons that need the host's devices.
     pub extra_mounts: Vec<ExtraMount>,
+    /// Whether nodes may write to `/sys`, where a kernel is told to map a block device of Ceph.
+    pub writable_sys: bool,
 }
 
 /// A folder of the host in all nodes, under the same path.

@@ -107,6 +107,7 @@ impl Machine {
             nodes: topology.nodes("st-test"),
             front_node: "st-test-control-plane".into(),
             node_image: Some("node:1".into()),
+            writable_sys: false,
         };
         make(cluster, &topology, &ImagePlan::default(), &self.containers).await.expect("raised")
     }
@@ -366,6 +367,42 @@ async fn nodes_stop_and_start_containers_freeze_and_all_is_undone() {
 }
 
 #[tokio::test]
+async fn sys_is_made_writable_at_first_and_after_each_boot() {
+    let mut machine = Machine::new().await;
+    let mut cluster = machine.raised().await;
+    let remounts = |machine: &Machine| -> Vec<String> {
+        let calls = machine.calls().into_iter().filter(|call| call.contains("remount,rw"));
+        calls.collect()
+    };
+    let remount = |node: &str| format!("docker exec st-test-{node} mount -o remount,rw /sys");
+    let told = RefCell::new(Vec::new());
+    let tell = |line: &str| told.borrow_mut().push(line.to_owned());
+    make_sys_writable(&mut cluster, &spec(), &machine.containers, &tell).await;
+    assert!(!cluster.writable_sys && remounts(&machine).is_empty(), "nobody asked for it");
+    let spec = KindSpec { writable_sys: true, ..spec() };
+    make_sys_writable(&mut cluster, &spec, &machine.containers, &tell).await;
+    assert!(cluster.writable_sys);
+    let all = ["control-plane", "worker", "worker2", "worker3"].map(remount);
+    assert_eq!(remounts(&machine), all);
+
+    let nodes = KindNodes::new(machine.containers.clone(), &cluster);
+    nodes.stop("st-test-worker2").await.expect("stopped");
+    nodes.start("st-test-worker2").await.expect("started");
+    let calls = machine.calls();
+    let [.., start, booted, last] = &calls[..] else { panic!("{calls:?}") };
+    assert_eq!(start, "docker start st-test-worker2");
+    assert!(booted.contains("/proc/1/comm"), "the entry point may come after us: {booted}");
+    assert_eq!(*last, remount("worker2"));
+
+    assert_eq!(told.take(), Vec::<String>::new());
+    fs::write(machine.file("faults/readonly"), "").expect("a fault");
+    make_sys_writable(&mut cluster, &spec, &machine.containers, &tell).await;
+    assert!(!cluster.writable_sys, "it would fail again");
+    let told = told.take();
+    assert!(told[0].starts_with("/sys of node st-test-control-plane stays read-only"), "{told:?}");
+}
+
+#[tokio::test]
 async fn a_frozen_container_that_was_killed_needs_no_thaw() {
     let mut machine = Machine::new().await;
     let cluster = machine.raised().await;
@@ -463,6 +500,7 @@ async fn a_dry_run_shows_every_command_in_order() {
         name: Some("st-dry".into()),
         images: Some(archives),
         wanted_images: vec!["wordpress:6".into(), "mysql:8".into()],
+        writable_sys: true,
         ..KindSpec::default()
     };
     let cluster =

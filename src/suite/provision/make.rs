@@ -8,7 +8,7 @@ use super::{
     Fate, KindWish, Made, Provisioned, Wanted, Workshop, all_gone, check_version, load, needed,
     objects, or_nothing, unless_interrupted,
 };
-use crate::addons::{self, CephMount, Loaded, Plan, Setup};
+use crate::addons::{self, AddOn, CephMount, Loaded, Plan, Setup};
 use crate::base::Error;
 use crate::engine::host::loops::{self, LoopDevice};
 use crate::engine::host::{LEASE_LABEL, Lease, Paths, Programs, Thing, adopt};
@@ -88,8 +88,7 @@ impl Reserved {
         containers: &Containers,
         workshop: &Workshop,
     ) -> Result<Reserved, Error> {
-        let addons: Vec<String> = loaded.iter().map(content).collect();
-        let key = kind::reuse_key(spec, &addons, containers.engine())?;
+        let key = key(spec, loaded, containers)?;
         let lock = doing("wait for the shared cluster", kind::lock(&key, &workshop.paths)).await?;
         Ok(Reserved { id: kind::lease_id(&key), key, lock })
     }
@@ -111,6 +110,35 @@ impl Reserved {
         all_gone(workshop, &lease).await?;
         Ok(None)
     }
+}
+
+/// Whether the cluster that `--reuse` would use runs.
+///
+/// # Errors
+/// As [`make`], until it makes something.
+pub(super) async fn is_there(
+    wanted: &Wanted,
+    wish: &KindWish,
+    stack: &Stack,
+    workshop: &Workshop,
+) -> Result<bool, Error> {
+    let Workshop { paths, programs, .. } = workshop;
+    // The add-ons are part of the key, and not worth a download before one of them can matter.
+    let mut leases = std::fs::read_dir(paths.leases()).into_iter().flatten().flatten();
+    let shared = kind::lease_id("");
+    let is_any = leases.any(|file| file.file_name().to_string_lossy().starts_with(&shared));
+    if !wish.reuse || !is_any {
+        return Ok(false);
+    }
+    let loaded = load(wanted, &needed(stack), paths).await?;
+    let spec = spec(wanted, wish, stack, &loaded, "")?;
+    let containers = Containers::detect(programs, &wish.hints).await?;
+    kind::runs(&key(&spec, &loaded, &containers)?, &containers, paths).await
+}
+
+fn key(spec: &KindSpec, loaded: &[Loaded], containers: &Containers) -> Result<String, Error> {
+    let addons: Vec<String> = loaded.iter().map(content).collect();
+    kind::reuse_key(spec, &addons, containers.engine())
 }
 
 /// All that makes an add-on what it is: a folder can change under its name.
@@ -146,15 +174,15 @@ impl Site<'_> {
         }
         let plan = Plan { addons: loaded, setup, probe: None };
         spec.wanted_images.extend(addons::images_of(&plan)?);
+        let (paths, tell) = (&self.workshop.paths, &*self.workshop.tell);
         let cluster = match kept {
-            Some(cluster) => {
+            Some(mut cluster) => {
+                // The machine may have been off since.
+                kind::make_sys_writable(&mut cluster, &spec, self.containers, tell).await;
                 kind::refresh(&cluster, &spec, self.containers).await?;
                 cluster
             }
-            None => {
-                let Workshop { paths, tell, .. } = self.workshop;
-                kind::create(&spec, self.containers, self.lease, paths, &**tell).await?
-            }
+            None => kind::create(&spec, self.containers, self.lease, paths, tell).await?,
         };
         let nodes = Arc::new(KindNodes::new(self.containers.clone(), &cluster));
         let engine = connect(&cluster, &nodes).await?;
@@ -222,6 +250,7 @@ fn spec(
         // Whoever brings archives means to do without a network.
         registry: wish.images.is_none(),
         extra_mounts,
+        writable_sys: loaded.iter().any(|each| each.addon == AddOn::RookCeph),
     })
 }
 

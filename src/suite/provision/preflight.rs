@@ -1,7 +1,10 @@
 //! Preflight: whether this machine can make the cluster that is wanted.
 
-use super::{KindWish, Place, Wanted, Workshop, needed};
-use crate::addons::AddOn;
+use std::collections::BTreeSet;
+
+use super::make::is_there;
+use super::{KindWish, Place, Wanted, Workshop, load, needed};
+use crate::addons::{self, AddOn};
 use crate::engine::doctor::{self, Finding};
 use crate::engine::host::Programs;
 use crate::engine::kind::{Containers, EngineHints, KindSpec, node_pin};
@@ -15,13 +18,27 @@ pub async fn findings(wanted: &Wanted, stack: &Stack, workshop: &Workshop) -> Ve
         kubernetes: wanted.kubernetes,
         node_image: kind.node_image.clone(),
         workers: n_workers(kind),
-        // Manifests from a folder bring disks of their own, if any.
-        rook: wanted.addons.is_none() && needed(stack).contains(&AddOn::RookCeph),
+        rook: makes_ceph(wanted, stack, workshop).await,
+        // What stands in the way of looking is told by whoever makes the cluster.
+        exists: is_there(wanted, kind, stack, workshop).await.unwrap_or(false),
         engine: None,
         ports: Vec::new(),
     };
     let host = doctor::Host::this(&workshop.paths);
     doctor::examine(&wish, &workshop.programs, &host).await
+}
+
+/// Whether Ceph is to run on this machine's disks: not if a folder of add-ons has it elsewhere, or
+/// names disks. Of a folder that cannot be read whoever makes the cluster says what is wrong.
+async fn makes_ceph(wanted: &Wanted, stack: &Stack, workshop: &Workshop) -> bool {
+    if !needed(stack).contains(&AddOn::RookCeph) {
+        return false;
+    }
+    if wanted.addons.is_none() {
+        return true;
+    }
+    let loaded = load(wanted, &BTreeSet::from([AddOn::RookCeph]), &workshop.paths).await;
+    loaded.is_ok_and(|loaded| addons::wants_devices(&loaded))
 }
 
 /// Workers of the cluster. A topology that cannot be read has none: whoever makes the cluster says

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use super::*;
-use crate::engine::host::Thing;
 use crate::engine::host::signals::Interrupt;
 use crate::engine::host::testing::FakeTools;
+use crate::engine::host::{ContainerEngine, Thing};
+use crate::engine::kind::{KindSpec, lease_id, reuse_key};
 
 /// A workshop whose engine has nothing, and a lease with one file that exists.
 struct Scene {
@@ -76,4 +77,77 @@ async fn what_came_up_stays() {
     let place = Scene::new(None);
     or_nothing(&place.workshop, &place.lease, async { Ok(()) }).await.expect("it came up");
     assert!(place.file.exists());
+}
+
+/// A docker in which the containers of cluster `st-kept` run.
+const DOCKER: &str = r#"
+case "$1" in
+  version) echo "29.0.0 linux/amd64" ;;
+  ps) case "$*" in *=st-kept\ *) echo st-kept-control-plane ;; esac ;;
+esac"#;
+
+/// The names of what is looked at before the cluster of `kind` and `stack` is made.
+async fn looked_at(kind: KindWish, stack: &str, place: &Scene) -> Vec<&'static str> {
+    looked_at_with(None, kind, stack, place).await
+}
+
+async fn looked_at_with(
+    addons: Option<PathBuf>,
+    kind: KindWish,
+    stack: &str,
+    place: &Scene,
+) -> Vec<&'static str> {
+    let stack = Stack::load_text("stack.yaml", stack, &Profile::NEWEST).expect("a stack");
+    let wanted =
+        Wanted { place: Place::Kind(kind), kubernetes: Profile::NEWEST, addons, purpose: "run" };
+    let findings = findings(&wanted, &stack, &place.workshop).await;
+    findings.into_iter().map(|finding| finding.name).collect()
+}
+
+#[tokio::test]
+async fn a_cluster_that_is_reused_needs_no_room() {
+    const STACK: &str = "{apiVersion: v1, kind: ConfigMap, metadata: {name: a, namespace: b}}";
+    let place = Scene::new(None);
+    place.tools.add("docker", DOCKER);
+    let reuse = || KindWish { reuse: true, ..KindWish::default() };
+    assert!(looked_at(reuse(), STACK, &place).await.contains(&"memory"), "there is none yet");
+
+    let engine = ContainerEngine { program: "docker".into(), endpoint: None };
+    let spec = KindSpec { kubernetes: Profile::NEWEST, ..KindSpec::default() };
+    let key = reuse_key(&spec, &[], &engine).expect("a key");
+    let lease = Lease::take(&place.workshop.paths.leases(), &lease_id(&key), "run").expect("taken");
+    let cluster = Thing::KindCluster { engine, name: "st-kept".into() };
+    lease.will_make(cluster).expect("written");
+    lease.keep().expect("kept");
+    let names = looked_at(reuse(), STACK, &place).await;
+    assert!(!names.contains(&"memory") && names.contains(&"kind"), "{names:?}");
+    let another = KindWish { workers: Some(1), ..reuse() };
+    assert!(looked_at(another, STACK, &place).await.contains(&"memory"), "it is another one");
+    let fresh = KindWish::default();
+    assert!(looked_at(fresh, STACK, &place).await.contains(&"memory"), "it is left alone");
+}
+
+#[tokio::test]
+async fn what_ceph_needs_is_looked_at_where_it_is_made() {
+    const STACK: &str = "{apiVersion: storage.k8s.io/v1, kind: StorageClass, metadata: {name: files}, \
+                         provisioner: rook-ceph.cephfs.csi.ceph.com}";
+    const CLUSTER: &str = "{apiVersion: ceph.rook.io/v1, kind: CephCluster, \
+                           metadata: {name: c, namespace: rook-ceph}, spec: {SPEC}}";
+    let place = Scene::new(None);
+    place.tools.add("docker", DOCKER);
+    let folder = place.tools.folder().join("add-ons");
+    std::fs::create_dir_all(folder.join("rook-ceph")).expect("made");
+    let is_looked_at = async |spec: &str| {
+        let file = folder.join("rook-ceph/cluster.yaml");
+        std::fs::write(file, CLUSTER.replace("SPEC", spec)).expect("written");
+        let names = looked_at_with(Some(folder.clone()), KindWish::default(), STACK, &place).await;
+        names.contains(&"loop devices")
+    };
+    assert!(is_looked_at("storage: {useAllNodes: true, useAllDevices: true}").await);
+    assert!(!is_looked_at("external: {enable: true}").await);
+    assert!(!is_looked_at("storage: {nodes: [{name: a, devices: [{name: sdx}]}]}").await);
+    assert!(!is_looked_at("no [ YAML").await, "the one who makes it complains");
+    assert!(looked_at(KindWish::default(), STACK, &place).await.contains(&"loop devices"));
+    const PLAIN: &str = "{apiVersion: v1, kind: ConfigMap, metadata: {name: a, namespace: b}}";
+    assert!(!looked_at(KindWish::default(), PLAIN, &place).await.contains(&"loop devices"));
 }
