@@ -28,9 +28,17 @@ impl<'s> Check<'s> {
         if value.is_null() {
             return;
         }
-        let is_quantity =
-            node.get("$ref").and_then(Value::as_str).is_some_and(|to| to.ends_with(".Quantity"));
+        let reference = node.get("$ref").and_then(Value::as_str).unwrap_or("");
+        // Its schema says `object`, but it takes any value: a default, an example, one of an enum.
+        if reference.ends_with(".apiextensions.v1.JSON") {
+            return;
+        }
+        let is_quantity = reference.ends_with(".Quantity");
         let node = self.schema.resolve(node);
+        if let Some(Value::Array(choices)) = node.get("oneOf") {
+            self.one_of(choices, value, path);
+            return;
+        }
         if node.get("x-kubernetes-int-or-string").is_some() {
             self.scalar_or_text(value, is_quantity, path);
             return;
@@ -52,6 +60,26 @@ impl<'s> Check<'s> {
             (Some(wanted), given) => self.wrong_type(wanted, given, path),
             // No type: any value.
             (None, _) => {}
+        }
+    }
+
+    /// A value of a type that is written in one of several ways, each of another JSON type.
+    fn one_of(&mut self, choices: &'s [Value], value: &Value, path: &mut String) {
+        let wanted = |choice: &'s Value| self.schema.resolve(choice).get("type")?.as_str();
+        let given = match value {
+            Value::Object(_) => "object",
+            Value::Array(_) => "array",
+            Value::Bool(_) => "boolean",
+            Value::String(_) => "string",
+            Value::Number(_) => "number",
+            Value::Null => return,
+        };
+        match choices.iter().find(|choice| wanted(choice) == Some(given)) {
+            Some(choice) => self.value(choice, value, path),
+            None => {
+                let known: Vec<&str> = choices.iter().filter_map(wanted).map(in_words).collect();
+                self.wrong_type(&known.join(" or "), value, path);
+            }
         }
     }
 
@@ -122,15 +150,7 @@ impl<'s> Check<'s> {
     }
 
     fn wrong_type(&mut self, wanted: &str, given: &Value, path: &str) {
-        let wanted_words = match wanted {
-            "object" => "a map",
-            "array" => "a list",
-            "string" => "a string",
-            "boolean" => "true or false",
-            "integer" => "a whole number",
-            "number" => "a number",
-            other => other,
-        };
+        let wanted_words = in_words(wanted);
         let (what, hint) = match given {
             Value::Bool(value) if wanted == "string" => {
                 (format!("the boolean {value}"), "; quote it")
@@ -160,6 +180,19 @@ impl<'s> Check<'s> {
     }
 }
 
+/// A JSON type as messages call it.
+fn in_words(wanted: &str) -> &str {
+    match wanted {
+        "object" => "a map",
+        "array" => "a list",
+        "string" => "a string",
+        "boolean" => "true or false",
+        "integer" => "a whole number",
+        "number" => "a number",
+        other => other,
+    }
+}
+
 fn is_int32(number: &serde_json::Number) -> bool {
     number.as_i64().is_some_and(|number| i32::try_from(number).is_ok())
 }
@@ -167,4 +200,58 @@ fn is_int32(number: &serde_json::Number) -> bool {
 fn is_quantity_text(text: &str) -> bool {
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
     quantity::bytes(&Quantity(unsigned.to_owned())).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::k8s::schema::schema;
+
+    /// What is wrong with the schema that a definition gives its `spec`.
+    fn in_definition(spec: &Value) -> Vec<String> {
+        let schema =
+            schema("apiextensions.k8s.io", "v1", "CustomResourceDefinition").expect("a schema");
+        let properties = json!({"spec": spec});
+        let root = json!({"type": "object", "properties": properties});
+        let version = json!({"name": "v1", "schema": {"openAPIV3Schema": root}});
+        let found = schema.check(&json!({"spec": {"versions": [version]}}));
+        let below = "spec.versions[0].schema.openAPIV3Schema.properties.spec.";
+        let path = |problem: &Problem| problem.path.trim_start_matches(below).to_owned();
+        found.iter().map(|each| format!("{}: {}", path(each), each.message)).collect()
+    }
+
+    #[test]
+    fn defaults_and_enums_of_a_definition_are_any_value() {
+        let speed = json!({"type": "string", "enum": ["fast", 1, null], "default": "fast"});
+        let sizes = json!({"type": "array", "default": [1], "example": true});
+        let spec = json!({"properties": {"speed": speed, "sizes": sizes}});
+        assert_eq!(in_definition(&spec), [""; 0]);
+    }
+
+    #[test]
+    fn what_a_definition_writes_in_two_ways_is_checked_in_both() {
+        let spec = json!({
+            "additionalProperties": {"typ": "string"},
+            "items": [{"type": "string"}, {"type": 1}],
+            "dependencies": {"a": ["b"], "c": {"type": true}},
+        });
+        assert_eq!(
+            in_definition(&spec),
+            [
+                "additionalProperties.typ: unknown field; did you mean `type`?",
+                "dependencies.c.type: expected a string, found the boolean true; quote it",
+                "items[1].type: expected a string, found the number 1; quote it",
+            ]
+        );
+        let spec = json!({"additionalProperties": "yes", "items": false});
+        assert_eq!(
+            in_definition(&spec),
+            [
+                "additionalProperties: expected a map or true or false, found the string \"yes\"",
+                "items: expected a map or a list, found the boolean false",
+            ]
+        );
+    }
 }
