@@ -13,7 +13,7 @@ use super::problem::Problems;
 use super::read::Written;
 use crate::base::ObjectRef;
 use crate::base::yaml::Node;
-use crate::k8s::schema::{near_match, schema};
+use crate::k8s::schema::{make_plain, metadata_schema, near_match, schema};
 use crate::k8s::served::{Served, built_in, is_built_in_group};
 use crate::k8s::validate::{self, Errors, NameRule};
 use crate::k8s::{CustomKind, Profile, rook};
@@ -100,7 +100,8 @@ impl Check<'_> {
                 return None;
             }
         };
-        let value = self.written.node.to_json();
+        let mut value = self.written.node.to_json();
+        make_plain(group, version, &kind, &mut value);
         let own = is_built_in_group(group) || !group.contains('.');
         let (namespaced, custom_kind) = if own {
             let served = self.served(group, version, &kind, &name)?;
@@ -235,15 +236,17 @@ impl Check<'_> {
     ) {
         let kind = object_ref.kind.as_str();
         let schema = schema(group, version, kind);
-        if let Some(schema) = schema {
-            let found = schema.check(value);
-            for problem in &found {
-                let message = format!("{object_ref}: {}: {}", problem.path, problem.message);
-                self.problem(&problem.path, &message);
-            }
-            if !found.is_empty() {
-                return;
-            }
+        let found = match (schema, value.get("metadata")) {
+            (Some(schema), _) => schema.check(value),
+            (None, Some(metadata)) => metadata_schema().check_below("metadata", metadata),
+            (None, None) => Vec::new(),
+        };
+        for problem in &found {
+            let message = format!("{object_ref}: {}: {}", problem.path, problem.message);
+            self.problem(&problem.path, &message);
+        }
+        if !found.is_empty() {
+            return;
         }
         let mut value = value.clone();
         if !namespaced && let Some(Value::Object(metadata)) = value.get_mut("metadata") {

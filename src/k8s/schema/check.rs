@@ -10,10 +10,10 @@ use crate::k8s::quantity;
 const QUANTITY_FORMAT: &str = "quantities must match the regular expression \
     '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
 
-/// Everything in `object` that its kind has no field for, or that has the wrong type.
-pub(super) fn problems(schema: &Schema, object: &Value) -> Vec<Problem> {
+/// Everything in `part`, which lies at `path`, that `schema` has no field for or wants otherwise.
+pub(super) fn problems(schema: &Schema, path: &str, part: &Value) -> Vec<Problem> {
     let mut check = Check { schema, problems: Vec::new() };
-    check.value(&schema.root, object, &mut String::new());
+    check.value(&schema.root, part, &mut path.to_owned());
     check.problems
 }
 
@@ -23,11 +23,15 @@ struct Check<'s> {
 }
 
 impl<'s> Check<'s> {
+    /// A field; set to null, it counts as absent.
     fn value(&mut self, node: &'s Value, value: &Value, path: &mut String) {
-        // A field set to null counts as absent.
-        if value.is_null() {
-            return;
+        if !value.is_null() {
+            self.entry(node, value, path);
         }
+    }
+
+    /// An item of a list or an entry of a map, where null is a value: an empty one among texts.
+    fn entry(&mut self, node: &'s Value, value: &Value, path: &mut String) {
         let reference = node.get("$ref").and_then(Value::as_str).unwrap_or("");
         // Its schema says `object`, but it takes any value: a default, an example, one of an enum.
         if reference.ends_with(".apiextensions.v1.JSON") {
@@ -44,13 +48,14 @@ impl<'s> Check<'s> {
             return;
         }
         match (node.get("type").and_then(Value::as_str), value) {
+            (Some("string"), Value::Null) => {}
             (Some("object"), Value::Object(map)) => self.object(node, map, path),
             (Some("array"), Value::Array(items)) => {
                 let Some(each) = node.get("items") else { return };
                 let len = path.len();
                 for (idx, item) in items.iter().enumerate() {
                     path.push_str(&format!("[{idx}]"));
-                    self.value(each, item, path);
+                    self.entry(each, item, path);
                     path.truncate(len);
                 }
             }
@@ -72,7 +77,7 @@ impl<'s> Check<'s> {
             Value::Bool(_) => "boolean",
             Value::String(_) => "string",
             Value::Number(_) => "number",
-            Value::Null => return,
+            Value::Null => "null",
         };
         match choices.iter().find(|choice| wanted(choice) == Some(given)) {
             Some(choice) => self.value(choice, value, path),
@@ -97,7 +102,8 @@ impl<'s> Check<'s> {
             }
             path.push_str(key);
             match (fields.and_then(|fields| fields.get(key)), entries) {
-                (Some(field), _) | (None, Some(field)) => self.value(field, value, path),
+                (Some(field), _) => self.value(field, value, path),
+                (None, Some(entry)) => self.entry(entry, value, path),
                 (None, None) => {
                     let known = fields.into_iter().flat_map(|fields| fields.keys());
                     let hint = near_match(key, known.map(String::as_str))

@@ -2,6 +2,7 @@
 //! the field and the nearest one that exists.
 
 mod check;
+mod plain;
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -29,7 +30,10 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBind
 use k8s_openapi::api::scheduling::v1::PriorityClass;
 use k8s_openapi::api::storage::v1::{CSIDriver, CSINode, StorageClass, VolumeAttachment};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
+
+pub use plain::make_plain;
 
 /// How alike two names must be for one to be suggested for the other (Jaro-Winkler).
 const NEAR_MATCH_MIN: f64 = 0.8;
@@ -116,6 +120,12 @@ schemas! {
     ("apiextensions.k8s.io", "v1", "CustomResourceDefinition", CustomResourceDefinition);
 }
 
+/// The schema of the metadata of every kind.
+pub fn metadata_schema() -> &'static Schema {
+    static SCHEMA: LazyLock<Schema> = LazyLock::new(Schema::of::<ObjectMeta>);
+    &SCHEMA
+}
+
 impl Schema {
     fn of<T: schemars::JsonSchema>() -> Schema {
         Schema { root: schemars::schema_for!(T).to_value() }
@@ -123,7 +133,12 @@ impl Schema {
 
     /// Everything in `object` that the kind has no field for, or that has the wrong type.
     pub fn check(&self, object: &Value) -> Vec<Problem> {
-        check::problems(self, object)
+        self.check_below("", object)
+    }
+
+    /// The same of the part of an object that lies at `path`.
+    pub fn check_below(&self, path: &str, part: &Value) -> Vec<Problem> {
+        check::problems(self, path, part)
     }
 
     /// Whether the kind has a field at `path`, as in `spec.template.spec.containers[].image`; a map

@@ -71,6 +71,15 @@ fn mistakes_get_the_answers_of_the_api_server() {
 }
 
 #[test]
+fn a_null_among_texts_is_an_empty_text() {
+    let mut server = Server::newest();
+    let labels = json!({"tier": null});
+    let created = server.config_map("settings", &labels, &json!({"a": null}));
+    assert_eq!(created["data"], json!({"a": ""}));
+    assert_eq!(created["metadata"]["labels"], json!({"tier": ""}));
+}
+
+#[test]
 fn a_dry_run_answers_and_stores_nothing() {
     let mut server = Server::newest();
     let body = json!({"metadata": {"name": "settings"}});
