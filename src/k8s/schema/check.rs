@@ -3,6 +3,7 @@
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::Value;
 
+use super::plain::is_line_break;
 use super::{Problem, Schema, near_match};
 use crate::k8s::quantity;
 
@@ -132,6 +133,7 @@ impl<'s> Check<'s> {
     fn text(&mut self, node: &Value, text: &str, path: &str) {
         let is_base64 = |text: &str| {
             use base64::Engine as _;
+            let text: String = text.chars().filter(|&c| !is_line_break(c)).collect();
             base64::engine::general_purpose::STANDARD.decode(text).is_ok()
         };
         match node.get("format").and_then(Value::as_str) {
@@ -234,6 +236,13 @@ mod tests {
         let sizes = json!({"type": "array", "default": [1], "example": true});
         let spec = json!({"properties": {"speed": speed, "sizes": sizes}});
         assert_eq!(in_definition(&spec), [""; 0]);
+    }
+
+    #[test]
+    fn base64_may_have_line_breaks_but_no_blanks() {
+        let schema = schema("", "v1", "Secret").expect("a schema");
+        assert_eq!(schema.check(&json!({"data": {"a": "aGVs\r\nbG8=\n"}})), []);
+        assert_eq!(schema.check(&json!({"data": {"a": "aGVs bG8="}})).len(), 1);
     }
 
     #[test]

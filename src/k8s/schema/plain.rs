@@ -5,7 +5,8 @@ use serde_json::Value;
 
 use super::{Schema, metadata_schema, schema};
 
-/// Rewrites what the API server reads leniently in `object`: a null among texts is an empty text.
+/// Rewrites what the API server reads leniently in `object`: a null among texts is an empty text,
+/// and base64 may have line breaks.
 pub fn make_plain(group: &str, version: &str, kind: &str, object: &mut Value) {
     if let Some(schema) = schema(group, version, kind) {
         schema.plain(&schema.root, object);
@@ -35,6 +36,9 @@ impl Schema {
                     self.plain_entry(each, item);
                 }
             }
+            Value::String(text) if node.get("format").is_some_and(|format| format == "byte") => {
+                text.retain(|c| !is_line_break(c));
+            }
             _ => {}
         }
     }
@@ -48,6 +52,11 @@ impl Schema {
             self.plain(node, value);
         }
     }
+}
+
+/// What Go's decoder of base64 skips.
+pub(super) fn is_line_break(c: char) -> bool {
+    matches!(c, '\r' | '\n')
 }
 
 #[cfg(test)]
@@ -69,6 +78,13 @@ mod tests {
             {"args": ["", "b"], "image": null, "resources": {"limits": {"cpu": null}}}, null,
         ]}});
         assert_eq!(pod, wanted);
+    }
+
+    #[test]
+    fn base64_loses_its_line_breaks() {
+        let mut secret = json!({"data": {"tls.crt": "aGVs\r\nbG8=\n"}, "stringData": {"a": "b\n"}});
+        make_plain("", "v1", "Secret", &mut secret);
+        assert_eq!(secret, json!({"data": {"tls.crt": "aGVsbG8="}, "stringData": {"a": "b\n"}}));
     }
 
     #[test]
