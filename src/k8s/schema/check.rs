@@ -13,13 +13,16 @@ const QUANTITY_FORMAT: &str = "quantities must match the regular expression \
 
 /// Everything in `part`, which lies at `path`, that `schema` has no field for or wants otherwise.
 pub(super) fn problems(schema: &Schema, path: &str, part: &Value) -> Vec<Problem> {
-    let mut check = Check { schema, problems: Vec::new() };
+    let is_secret = part.get("kind").is_some_and(|kind| kind == "Secret");
+    let mut check = Check { schema, shows_values: !is_secret, problems: Vec::new() };
     check.value(&schema.root, part, &mut path.to_owned());
     check.problems
 }
 
 struct Check<'s> {
     schema: &'s Schema,
+    /// Not those of a Secret: messages end up in logs.
+    shows_values: bool,
     problems: Vec<Problem>,
 }
 
@@ -159,32 +162,36 @@ impl<'s> Check<'s> {
 
     fn wrong_type(&mut self, wanted: &str, given: &Value, path: &str) {
         let wanted_words = in_words(wanted);
-        let (what, hint) = match given {
-            Value::Bool(value) if wanted == "string" => {
-                (format!("the boolean {value}"), "; quote it")
-            }
-            Value::Number(number) if wanted == "string" => {
-                (format!("the number {number}"), "; quote it")
-            }
-            Value::String(text) if matches!(wanted, "integer" | "boolean" | "number") => {
-                let unquoted = match wanted {
-                    "boolean" => text == "true" || text == "false",
-                    _ => text.parse::<f64>().is_ok(),
-                };
-                (format!("the string {text:?}"), if unquoted { "; remove the quotes" } else { "" })
-            }
-            Value::Bool(value) => (format!("the boolean {value}"), ""),
-            Value::Number(number) => (format!("the number {number}"), ""),
-            Value::String(text) => (format!("the string {text:?}"), ""),
-            Value::Array(_) => ("a list".to_owned(), ""),
-            Value::Object(_) => ("a map".to_owned(), ""),
-            Value::Null => ("nothing".to_owned(), ""),
+        let hint = match given {
+            Value::Bool(_) | Value::Number(_) if wanted == "string" => "; quote it",
+            Value::String(text) if is_quoted(text, wanted) => "; remove the quotes",
+            _ => "",
+        };
+        let what = match given {
+            Value::Bool(value) if self.shows_values => format!("the boolean {value}"),
+            Value::Number(number) if self.shows_values => format!("the number {number}"),
+            Value::String(text) if self.shows_values => format!("the string {text:?}"),
+            Value::Bool(_) => "a boolean".to_owned(),
+            Value::Number(_) => "a number".to_owned(),
+            Value::String(_) => "a string".to_owned(),
+            Value::Array(_) => "a list".to_owned(),
+            Value::Object(_) => "a map".to_owned(),
+            Value::Null => "nothing".to_owned(),
         };
         self.problem(path, format!("expected {wanted_words}, found {what}{hint}"));
     }
 
     fn problem(&mut self, path: &str, message: String) {
         self.problems.push(Problem { path: path.to_owned(), message });
+    }
+}
+
+/// Whether `text` would be of the JSON type `wanted` without its quotes.
+fn is_quoted(text: &str, wanted: &str) -> bool {
+    match wanted {
+        "boolean" => text == "true" || text == "false",
+        "integer" | "number" => text.parse::<f64>().is_ok(),
+        _ => false,
     }
 }
 
