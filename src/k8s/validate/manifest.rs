@@ -68,8 +68,10 @@ pub fn manifest(
         ("batch", "CronJob") => {
             run(value, defaults::cron_job, |o| super::cron_job(o, profile, found))
         }
-        // v1 has no metrics to check.
-        ("autoscaling", "HorizontalPodAutoscaler") if version != "v1" => {
+        ("autoscaling", "HorizontalPodAutoscaler") if version == "v1" => {
+            run(value, |_| {}, |o| super::autoscaler_v1(o, found))
+        }
+        ("autoscaling", "HorizontalPodAutoscaler") => {
             run(value, defaults::autoscaler, |o| super::autoscaler(o, found))
         }
         ("policy", "PodDisruptionBudget") => {

@@ -18,7 +18,7 @@ mod update;
 mod volume;
 mod workload;
 
-pub use autoscaling::autoscaler;
+pub use autoscaling::{autoscaler, autoscaler_v1};
 pub use errors::{Errors, FieldError, Path};
 pub use ingress::{ingress, ingress_class};
 pub use manifest::manifest;
