@@ -57,7 +57,9 @@ pub(super) fn all(
 /// depends on the cluster.
 fn node_ports(objects: &[Manifest], problems: &mut Problems) {
     let mut holders: BTreeMap<i64, &Manifest> = BTreeMap::new();
-    for manifest in objects.iter().filter(|each| each.api_version == "v1" && each.object_ref.kind == "Service") {
+    for manifest in
+        objects.iter().filter(|each| each.api_version == "v1" && each.object_ref.kind == "Service")
+    {
         let ports = manifest.value.pointer("/spec/ports").and_then(Value::as_array);
         for (idx, port) in ports.into_iter().flatten().enumerate() {
             let number = port.get("nodePort").and_then(Value::as_i64).unwrap_or(0);
@@ -285,7 +287,7 @@ impl Check<'_> {
         }
         let checked = match schema {
             Some(_) => validate::manifest(group, version, kind, value, self.profile),
-            None => untyped(group, kind, value, namespaced),
+            None => untyped(NameRule::of(group, kind, self.profile), value, namespaced),
         };
         match checked {
             Ok(errors) => {
@@ -299,12 +301,12 @@ impl Check<'_> {
 }
 
 /// Custom resources and kinds without a schema: their metadata.
-fn untyped(group: &str, kind: &str, mut value: Value, namespaced: bool) -> Result<Errors, String> {
+fn untyped(rule: NameRule, mut value: Value, namespaced: bool) -> Result<Errors, String> {
     let metadata = value.get_mut("metadata").map(Value::take).unwrap_or_default();
     let meta: ObjectMeta =
         serde_json::from_value(metadata).map_err(|error| format!("metadata: {error}"))?;
     let mut errors = Errors::default();
-    validate::metadata(&meta, NameRule::of(group, kind), namespaced, &mut errors);
+    validate::metadata(&meta, rule, namespaced, &mut errors);
     Ok(errors)
 }
 

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 
 use super::{Errors, Path, quoted, text};
+use crate::k8s::Profile;
 
 /// All annotations of an object together, in bytes (`TotalAnnotationSizeLimitB`).
 const ANNOTATIONS_BYTES_MAX: usize = 256 << 10;
@@ -15,9 +16,9 @@ const ANNOTATIONS_BYTES_MAX: usize = 256 << 10;
 pub enum NameRule {
     /// Most kinds.
     Subdomain,
-    /// Namespaces.
+    /// Namespaces, and Services of new minors.
     Label,
-    /// Services.
+    /// Services of old minors.
     Label1035,
     /// RBAC kinds.
     PathSegment,
@@ -25,9 +26,11 @@ pub enum NameRule {
 
 impl NameRule {
     /// The rule of a kind.
-    pub fn of(group: &str, kind: &str) -> NameRule {
+    pub fn of(group: &str, kind: &str, profile: Profile) -> NameRule {
         match (group, kind) {
             ("", "Namespace") => NameRule::Label,
+            // RelaxedServiceNameValidation is on by default from 1.36.
+            ("", "Service") if profile.at_least(36) => NameRule::Label,
             ("", "Service") => NameRule::Label1035,
             ("rbac.authorization.k8s.io", _) => NameRule::PathSegment,
             _ => NameRule::Subdomain,
