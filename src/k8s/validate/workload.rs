@@ -87,7 +87,7 @@ pub fn replica_set(set: &ReplicaSet, profile: Profile, errors: &mut Errors) {
 
 /// `ValidateStatefulSet`.
 pub fn stateful_set(set: &StatefulSet, profile: Profile, errors: &mut Errors) {
-    metadata(&set.metadata, NameRule::Subdomain, true, errors);
+    metadata(&set.metadata, NameRule::of("apps", "StatefulSet", profile), true, errors);
     let root = Path::root("spec");
     let spec = &set.spec;
     let policies = ["OrderedReady", "Parallel"];
