@@ -4,6 +4,7 @@
 
 mod autoscaling;
 mod container;
+mod cron;
 mod errors;
 mod handler;
 mod ingress;
