@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use k8s_openapi::api::admissionregistration::v1::{
-    MutatingWebhookConfiguration, ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
-    ValidatingWebhookConfiguration,
+    MutatingAdmissionPolicy, MutatingAdmissionPolicyBinding, MutatingWebhookConfiguration,
+    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding, ValidatingWebhookConfiguration,
 };
 use k8s_openapi::api::apps::v1::{
     ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet,
@@ -117,6 +117,8 @@ schemas! {
     ("admissionregistration.k8s.io", "v1", "ValidatingWebhookConfiguration", ValidatingWebhookConfiguration);
     ("admissionregistration.k8s.io", "v1", "ValidatingAdmissionPolicy", ValidatingAdmissionPolicy);
     ("admissionregistration.k8s.io", "v1", "ValidatingAdmissionPolicyBinding", ValidatingAdmissionPolicyBinding);
+    ("admissionregistration.k8s.io", "v1", "MutatingAdmissionPolicy", MutatingAdmissionPolicy);
+    ("admissionregistration.k8s.io", "v1", "MutatingAdmissionPolicyBinding", MutatingAdmissionPolicyBinding);
     ("apiextensions.k8s.io", "v1", "CustomResourceDefinition", CustomResourceDefinition);
 }
 
