@@ -1,5 +1,6 @@
 //! Bad input: each folder of `tests/bad_input` holds manifests that must be refused, and the exact
 //! message in `message.txt`. `UPDATE_GOLDEN=1` rewrites the messages; read the diff before keeping it.
+//! Each file of `tests/good_input` looks wrong and must be accepted.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -60,6 +61,20 @@ fn every_bad_input_gets_its_message() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_good_input_is_accepted() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/good_input");
+    let entries = fs::read_dir(folder).expect("the corpus");
+    let files: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    assert!(!files.is_empty());
+    let refusals: Vec<String> = files
+        .iter()
+        .filter_map(|file| Stack::load(file, &Profile::NEWEST).err())
+        .map(|error| error.to_string())
+        .collect();
+    assert!(refusals.is_empty(), "{}", refusals.join("\n"));
 }
 
 #[test]

@@ -112,6 +112,8 @@ const ROWS: &[Row] = &[
     (ADMISSION, "v1beta1", "ValidatingWebhookConfiguration", VALIDATING, false, (0, 22)),
     (ADMISSION, "v1", "ValidatingAdmissionPolicy", POLICIES, false, (30, u8::MAX)),
     (ADMISSION, "v1", "ValidatingAdmissionPolicyBinding", BINDINGS, false, (30, u8::MAX)),
+    (ADMISSION, "v1", "MutatingAdmissionPolicy", MUTATIONS, false, (36, u8::MAX)),
+    (ADMISSION, "v1", "MutatingAdmissionPolicyBinding", MUTATION_BINDINGS, false, (36, u8::MAX)),
     ("apiextensions.k8s.io", "v1", "CustomResourceDefinition", DEFINITIONS, false, ALWAYS),
     ("apiextensions.k8s.io", "v1beta1", "CustomResourceDefinition", DEFINITIONS, false, (0, 22)),
     ("apiregistration.k8s.io", "v1", "APIService", "apiservices", false, ALWAYS),
@@ -139,6 +141,8 @@ const MUTATING: &str = "mutatingwebhookconfigurations";
 const VALIDATING: &str = "validatingwebhookconfigurations";
 const POLICIES: &str = "validatingadmissionpolicies";
 const BINDINGS: &str = "validatingadmissionpolicybindings";
+const MUTATIONS: &str = "mutatingadmissionpolicies";
+const MUTATION_BINDINGS: &str = "mutatingadmissionpolicybindings";
 const DEFINITIONS: &str = "customresourcedefinitions";
 
 /// Every kind of Kubernetes' own groups in every version, newest version of a kind first.
@@ -216,6 +220,18 @@ mod tests {
         let moved = newest.replacement("extensions", "Ingress");
         assert_eq!(moved.as_deref(), Some("networking.k8s.io/v1"));
         assert_eq!(newest.replacement("policy", "PodSecurityPolicy"), None);
+    }
+
+    #[test]
+    fn policies_that_mutate_came_after_those_that_validate() {
+        let serves = |minor: &str, kind| {
+            let profile: Profile = minor.parse().expect("a minor that is modelled");
+            profile.serves(ADMISSION, "v1", kind)
+        };
+        assert!(serves("1.30", "ValidatingAdmissionPolicy"));
+        for kind in ["MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding"] {
+            assert!(!serves("1.35", kind) && serves("1.36", kind), "{kind}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::problem::Problems;
 use super::read::Written;
 use crate::base::ObjectRef;
 use crate::base::yaml::Node;
-use crate::k8s::schema::{near_match, schema};
+use crate::k8s::schema::{make_plain, metadata_schema, near_match, schema};
 use crate::k8s::served::{Served, built_in, is_built_in_group};
 use crate::k8s::validate::{self, Errors, NameRule};
 use crate::k8s::{CustomKind, Profile, rook};
@@ -49,7 +49,39 @@ pub(super) fn all(
             objects.push(manifest);
         }
     }
+    node_ports(&objects, problems);
     objects
+}
+
+/// No two Services may have one node port, whatever the protocol. Which numbers are allowed at all
+/// depends on the cluster.
+fn node_ports(objects: &[Manifest], problems: &mut Problems) {
+    let mut holders: BTreeMap<i64, &Manifest> = BTreeMap::new();
+    for manifest in
+        objects.iter().filter(|each| each.api_version == "v1" && each.object_ref.kind == "Service")
+    {
+        let ports = manifest.value.pointer("/spec/ports").and_then(Value::as_array);
+        for (idx, port) in ports.into_iter().flatten().enumerate() {
+            let number = port.get("nodePort").and_then(Value::as_i64).unwrap_or(0);
+            if number == 0 {
+                continue;
+            }
+            let holder = *holders.entry(number).or_insert(manifest);
+            // The ports of one Service were compared when it was validated.
+            if holder.object_ref != manifest.object_ref {
+                let path = format!("spec.ports[{idx}].nodePort");
+                let message = format!(
+                    "{}: {path}: Invalid value: {number}: provided port is already allocated: \
+                     {} at {}:{} has it; leave `nodePort` out, and the cluster chooses one",
+                    manifest.object_ref,
+                    holder.object_ref,
+                    holder.file.display(),
+                    holder.line,
+                );
+                problems.add(&manifest.file, manifest.locate(&path).line, &message);
+            }
+        }
+    }
 }
 
 /// The custom kinds that the stack itself defines.
@@ -100,7 +132,8 @@ impl Check<'_> {
                 return None;
             }
         };
-        let value = self.written.node.to_json();
+        let mut value = self.written.node.to_json();
+        make_plain(group, version, &kind, &mut value);
         let own = is_built_in_group(group) || !group.contains('.');
         let (namespaced, custom_kind) = if own {
             let served = self.served(group, version, &kind, &name)?;
@@ -235,15 +268,17 @@ impl Check<'_> {
     ) {
         let kind = object_ref.kind.as_str();
         let schema = schema(group, version, kind);
-        if let Some(schema) = schema {
-            let found = schema.check(value);
-            for problem in &found {
-                let message = format!("{object_ref}: {}: {}", problem.path, problem.message);
-                self.problem(&problem.path, &message);
-            }
-            if !found.is_empty() {
-                return;
-            }
+        let found = match (schema, value.get("metadata")) {
+            (Some(schema), _) => schema.check(value),
+            (None, Some(metadata)) => metadata_schema().check_below("metadata", metadata),
+            (None, None) => Vec::new(),
+        };
+        for problem in &found {
+            let message = format!("{object_ref}: {}: {}", problem.path, problem.message);
+            self.problem(&problem.path, &message);
+        }
+        if !found.is_empty() {
+            return;
         }
         let mut value = value.clone();
         if !namespaced && let Some(Value::Object(metadata)) = value.get_mut("metadata") {
@@ -252,7 +287,7 @@ impl Check<'_> {
         }
         let checked = match schema {
             Some(_) => validate::manifest(group, version, kind, value, self.profile),
-            None => untyped(group, kind, value, namespaced),
+            None => untyped(NameRule::of(group, kind, self.profile), value, namespaced),
         };
         match checked {
             Ok(errors) => {
@@ -266,12 +301,12 @@ impl Check<'_> {
 }
 
 /// Custom resources and kinds without a schema: their metadata.
-fn untyped(group: &str, kind: &str, mut value: Value, namespaced: bool) -> Result<Errors, String> {
+fn untyped(rule: NameRule, mut value: Value, namespaced: bool) -> Result<Errors, String> {
     let metadata = value.get_mut("metadata").map(Value::take).unwrap_or_default();
     let meta: ObjectMeta =
         serde_json::from_value(metadata).map_err(|error| format!("metadata: {error}"))?;
     let mut errors = Errors::default();
-    validate::metadata(&meta, NameRule::of(group, kind), namespaced, &mut errors);
+    validate::metadata(&meta, rule, namespaced, &mut errors);
     Ok(errors)
 }
 

@@ -1,5 +1,6 @@
 //! The autoscaler (`pkg/apis/autoscaling/validation/validation.go`).
 
+use k8s_openapi::api::autoscaling::v1::HorizontalPodAutoscaler as HorizontalPodAutoscalerV1;
 use k8s_openapi::api::autoscaling::v2::{
     HPAScalingRules, HorizontalPodAutoscaler, MetricSpec, MetricTarget,
 };
@@ -19,28 +20,9 @@ pub fn autoscaler(autoscaler: &HorizontalPodAutoscaler, errors: &mut Errors) {
     metadata(&autoscaler.metadata, NameRule::Subdomain, true, errors);
     let root = Path::root("spec");
     let spec = &autoscaler.spec;
-    let min = spec.min_replicas.unwrap_or(1);
-    if min < 1 {
-        let why = "must be greater than or equal to 1";
-        errors.invalid(&root.field("minReplicas"), min, why);
-    }
-    let at = root.field("maxReplicas");
-    if spec.max_replicas < 1 {
-        errors.invalid(&at, spec.max_replicas, "must be greater than 0");
-    }
-    if spec.max_replicas < min {
-        let why = "must be greater than or equal to `minReplicas`";
-        errors.invalid(&at, spec.max_replicas, why);
-    }
-    let target = root.field("scaleTargetRef");
-    let named = [("kind", &spec.scale_target_ref.kind), ("name", &spec.scale_target_ref.name)];
-    for (field, value) in named {
-        if value.is_empty() {
-            errors.required(&target.field(field), "");
-        } else {
-            errors.refused(&target.field(field), value, text::path_segment(value));
-        }
-    }
+    let target = &spec.scale_target_ref;
+    bounds(spec.min_replicas, spec.max_replicas, &root, errors);
+    scale_target(&target.kind, &target.name, &root, errors);
     let list = root.field("metrics");
     for (idx, each) in spec.metrics.iter().flatten().enumerate() {
         metric(each, &list.index(idx), errors);
@@ -52,6 +34,47 @@ pub fn autoscaler(autoscaler: &HorizontalPodAutoscaler, errors: &mut Errors) {
         }
         if let Some(down) = &behavior.scale_down {
             rules(down, &at.field("scaleDown"), errors);
+        }
+    }
+}
+
+/// The same of autoscaling/v1, which knows one metric.
+pub fn autoscaler_v1(autoscaler: &HorizontalPodAutoscalerV1, errors: &mut Errors) {
+    metadata(&autoscaler.metadata, NameRule::Subdomain, true, errors);
+    let root = Path::root("spec");
+    let spec = &autoscaler.spec;
+    let target = &spec.scale_target_ref;
+    bounds(spec.min_replicas, spec.max_replicas, &root, errors);
+    scale_target(&target.kind, &target.name, &root, errors);
+    if let Some(percent) = spec.target_cpu_utilization_percentage.filter(|&percent| percent < 1) {
+        let at = root.field("targetCPUUtilizationPercentage");
+        errors.invalid(&at, percent, "must be greater than 0");
+    }
+}
+
+fn bounds(min: Option<i32>, max: i32, root: &Path<'_>, errors: &mut Errors) {
+    let min = min.unwrap_or(1);
+    if min < 1 {
+        let why = "must be greater than or equal to 1";
+        errors.invalid(&root.field("minReplicas"), min, why);
+    }
+    let at = root.field("maxReplicas");
+    if max < 1 {
+        errors.invalid(&at, max, "must be greater than 0");
+    }
+    if max < min {
+        errors.invalid(&at, max, "must be greater than or equal to `minReplicas`");
+    }
+}
+
+/// `ValidateCrossVersionObjectReference`.
+fn scale_target(kind: &str, name: &str, root: &Path<'_>, errors: &mut Errors) {
+    let target = root.field("scaleTargetRef");
+    for (field, value) in [("kind", kind), ("name", name)] {
+        if value.is_empty() {
+            errors.required(&target.field(field), "");
+        } else {
+            errors.refused(&target.field(field), value, text::path_segment(value));
         }
     }
 }

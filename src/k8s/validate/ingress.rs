@@ -8,6 +8,7 @@ use k8s_openapi::api::networking::v1::{
 
 use super::meta::metadata;
 use super::{Errors, NameRule, Path, quoted, text};
+use crate::k8s::Profile;
 
 /// Sequences a path may not contain.
 const BAD_SEQUENCES: [&str; 6] = ["//", "/./", "/../", "%2f", "%2F", "\\"];
@@ -15,7 +16,7 @@ const BAD_SEQUENCES: [&str; 6] = ["//", "/./", "/../", "%2f", "%2F", "\\"];
 const BAD_ENDINGS: [&str; 2] = ["/..", "/."];
 
 /// `ValidateIngress`.
-pub fn ingress(ingress: &Ingress, errors: &mut Errors) {
+pub fn ingress(ingress: &Ingress, profile: Profile, errors: &mut Errors) {
     metadata(&ingress.metadata, NameRule::Subdomain, true, errors);
     let root = Path::root("spec");
     let (rules, default) = match &ingress.spec {
@@ -28,7 +29,7 @@ pub fn ingress(ingress: &Ingress, errors: &mut Errors) {
     }
     let Some(spec) = &ingress.spec else { return };
     if let Some(default) = default {
-        backend(default, &root.field("defaultBackend"), errors);
+        backend(default, &root.field("defaultBackend"), profile, errors);
     }
     if let Some(class) = &spec.ingress_class_name {
         errors.refused(&root.field("ingressClassName"), class, text::subdomain_1123(class));
@@ -56,7 +57,7 @@ pub fn ingress(ingress: &Ingress, errors: &mut Errors) {
             errors.required(&paths, "");
         }
         for (n, each) in http.paths.iter().enumerate() {
-            path(each, &paths.index(n), errors);
+            path(each, &paths.index(n), profile, errors);
         }
     }
 }
@@ -88,7 +89,7 @@ fn check_tls(tls: &IngressTLS, path: &Path<'_>, errors: &mut Errors) {
 }
 
 /// `validateHTTPIngressPath`.
-fn path(each: &HTTPIngressPath, at: &Path<'_>, errors: &mut Errors) {
+fn path(each: &HTTPIngressPath, at: &Path<'_>, profile: Profile, errors: &mut Errors) {
     let text = each.path.as_deref().unwrap_or("");
     let at_path = at.field("path");
     match each.path_type.as_str() {
@@ -114,11 +115,11 @@ fn path(each: &HTTPIngressPath, at: &Path<'_>, errors: &mut Errors) {
             errors.not_supported(&at.field("pathType"), other, &types);
         }
     }
-    backend(&each.backend, &at.field("backend"), errors);
+    backend(&each.backend, &at.field("backend"), profile, errors);
 }
 
 /// `validateIngressBackend`.
-fn backend(backend: &IngressBackend, path: &Path<'_>, errors: &mut Errors) {
+fn backend(backend: &IngressBackend, path: &Path<'_>, profile: Profile, errors: &mut Errors) {
     match (&backend.service, &backend.resource) {
         (Some(_), Some(_)) => {
             let why = "cannot set both resource and service backends";
@@ -131,7 +132,7 @@ fn backend(backend: &IngressBackend, path: &Path<'_>, errors: &mut Errors) {
             if service.name.is_empty() {
                 errors.required(&at.field("name"), "");
             } else {
-                let why = text::label_1035(&service.name);
+                let why = NameRule::of("", "Service", profile).check(&service.name);
                 errors.refused(&at.field("name"), &service.name, why);
             }
             let port = service.port.as_ref();

@@ -23,17 +23,17 @@ pub fn manifest(
     match (group, kind) {
         ("", "Pod") => run(value, defaults::pod, |o| super::pod(o, profile, found)),
         ("", "Service") => {
-            run(value, |o| defaults::service(o, profile), |o| super::service(o, found))
+            run(value, |o| defaults::service(o, profile), |o| super::service(o, profile, found))
         }
         ("", "Secret") => run(value, defaults::secret, |o| {
-            meta(o, group, kind, true, found);
+            meta(o, NameRule::of(group, kind, profile), found);
             super::secret(o, found);
         }),
         ("", "ConfigMap") => run(
             value,
             |_| {},
             |o| {
-                meta(o, group, kind, true, found);
+                meta(o, NameRule::of(group, kind, profile), found);
                 super::config_map(o, found);
             },
         ),
@@ -68,14 +68,18 @@ pub fn manifest(
         ("batch", "CronJob") => {
             run(value, defaults::cron_job, |o| super::cron_job(o, profile, found))
         }
-        // v1 has no metrics to check.
-        ("autoscaling", "HorizontalPodAutoscaler") if version != "v1" => {
+        ("autoscaling", "HorizontalPodAutoscaler") if version == "v1" => {
+            run(value, |_| {}, |o| super::autoscaler_v1(o, found))
+        }
+        ("autoscaling", "HorizontalPodAutoscaler") => {
             run(value, defaults::autoscaler, |o| super::autoscaler(o, found))
         }
         ("policy", "PodDisruptionBudget") => {
             run(value, |_| {}, |o| super::disruption_budget(o, found))
         }
-        ("networking.k8s.io", "Ingress") => run(value, |_| {}, |o| super::ingress(o, found)),
+        ("networking.k8s.io", "Ingress") => {
+            run(value, |_| {}, |o| super::ingress(o, profile, found))
+        }
         ("networking.k8s.io", "IngressClass") => {
             run(value, |_| {}, |o| super::ingress_class(o, found))
         }
@@ -85,7 +89,7 @@ pub fn manifest(
             let metadata = value.get("metadata").cloned().unwrap_or_default();
             serde_json::from_value(metadata).map_err(|error| format!("metadata: {error}")).map(
                 |parsed| {
-                    super::metadata(&parsed, NameRule::of(group, kind), namespaced, found);
+                    super::metadata(&parsed, NameRule::of(group, kind, profile), namespaced, found);
                 },
             )
         }
@@ -108,11 +112,11 @@ fn run<T: DeserializeOwned + Resource>(
     Ok(())
 }
 
-fn meta<T>(object: &T, group: &str, kind: &str, namespaced: bool, errors: &mut Errors)
+fn meta<T>(object: &T, rule: NameRule, errors: &mut Errors)
 where
     T: k8s_openapi::Metadata<Ty = k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta>,
 {
-    super::metadata(object.metadata(), NameRule::of(group, kind), namespaced, errors);
+    super::metadata(object.metadata(), rule, true, errors);
 }
 
 #[cfg(test)]

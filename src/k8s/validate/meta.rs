@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 
 use super::{Errors, Path, quoted, text};
+use crate::k8s::Profile;
 
 /// All annotations of an object together, in bytes (`TotalAnnotationSizeLimitB`).
 const ANNOTATIONS_BYTES_MAX: usize = 256 << 10;
@@ -15,9 +16,9 @@ const ANNOTATIONS_BYTES_MAX: usize = 256 << 10;
 pub enum NameRule {
     /// Most kinds.
     Subdomain,
-    /// Namespaces.
+    /// Namespaces, and Services and StatefulSets of new minors.
     Label,
-    /// Services.
+    /// Services of old minors.
     Label1035,
     /// RBAC kinds.
     PathSegment,
@@ -25,10 +26,14 @@ pub enum NameRule {
 
 impl NameRule {
     /// The rule of a kind.
-    pub fn of(group: &str, kind: &str) -> NameRule {
+    pub fn of(group: &str, kind: &str, profile: Profile) -> NameRule {
         match (group, kind) {
             ("", "Namespace") => NameRule::Label,
+            // RelaxedServiceNameValidation is on by default from 1.36.
+            ("", "Service") if profile.at_least(36) => NameRule::Label,
             ("", "Service") => NameRule::Label1035,
+            // The names of its pods are host names, which hold no dots.
+            ("apps", "StatefulSet") if profile.at_least(27) => NameRule::Label,
             ("rbac.authorization.k8s.io", _) => NameRule::PathSegment,
             _ => NameRule::Subdomain,
         }
@@ -193,4 +198,20 @@ pub fn go_selector(selector: &LabelSelector) -> String {
         format!("[]v1.LabelSelectorRequirement{{{}}}", expressions.join(", "))
     };
     format!("v1.LabelSelector{{MatchLabels:{labels}, MatchExpressions:{list}}}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rules_of_names_change_with_the_minor() {
+        let rule = |group, kind, minor: &str| {
+            NameRule::of(group, kind, minor.parse().expect("a minor that is modelled"))
+        };
+        assert_eq!(rule("", "Service", "1.35"), NameRule::Label1035);
+        assert_eq!(rule("", "Service", "1.36"), NameRule::Label);
+        assert_eq!(rule("apps", "StatefulSet", "1.26"), NameRule::Subdomain);
+        assert_eq!(rule("apps", "StatefulSet", "1.27"), NameRule::Label);
+    }
 }

@@ -4,6 +4,7 @@
 
 mod autoscaling;
 mod container;
+mod cron;
 mod errors;
 mod handler;
 mod ingress;
@@ -18,7 +19,7 @@ mod update;
 mod volume;
 mod workload;
 
-pub use autoscaling::autoscaler;
+pub use autoscaling::{autoscaler, autoscaler_v1};
 pub use errors::{Errors, FieldError, Path};
 pub use ingress::{ingress, ingress_class};
 pub use manifest::manifest;

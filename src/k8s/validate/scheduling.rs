@@ -33,7 +33,7 @@ pub(super) fn tolerations(spec: &PodSpec, path: &Path<'_>, errors: &mut Errors) 
             errors.invalid(&at.field("effect"), quoted(effect), why);
         }
         match operator {
-            "" | "Equal" | "Lt" | "Gt" => {
+            "" | "Equal" => {
                 errors.refused(&at.field("operator"), value, text::label_value(value));
             }
             "Exists" if !value.is_empty() => {
@@ -41,6 +41,7 @@ pub(super) fn tolerations(spec: &PodSpec, path: &Path<'_>, errors: &mut Errors) 
                 errors.invalid(&at.field("operator"), "core.Toleration", why);
             }
             "Exists" => {}
+            // `Gt` and `Lt` too: TaintTolerationComparisonOperators is alpha, off by default.
             other => errors.not_supported(&at.field("operator"), other, &["Equal", "Exists"]),
         }
         if !effect.is_empty() {

@@ -8,10 +8,11 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::meta::{labels, metadata};
 use super::{Errors, NameRule, Path, quoted, text};
+use crate::k8s::Profile;
 
 /// `ValidateService`.
-pub fn service(service: &Service, errors: &mut Errors) {
-    metadata(&service.metadata, NameRule::Label1035, true, errors);
+pub fn service(service: &Service, profile: Profile, errors: &mut Errors) {
+    metadata(&service.metadata, NameRule::of("", "Service", profile), true, errors);
     let root = Path::root("spec");
     let Some(spec) = &service.spec else { return };
     let type_ = spec.type_.as_deref().unwrap_or("");

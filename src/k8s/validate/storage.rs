@@ -92,6 +92,12 @@ pub fn persistent_volume(volume: &PersistentVolume, errors: &mut Errors) {
         spec.cinder.is_some(),
         spec.flex_volume.is_some(),
         spec.portworx_volume.is_some(),
+        spec.glusterfs.is_some(),
+        spec.flocker.is_some(),
+        spec.photon_persistent_disk.is_some(),
+        spec.quobyte.is_some(),
+        spec.scale_io.is_some(),
+        spec.storageos.is_some(),
     ]
     .iter()
     .filter(|set| **set)

@@ -78,17 +78,17 @@ fn check(api: &Api, object: &Obj, errors: &mut Errors) {
         Obj::DaemonSet(o) => validate::daemon_set(o, profile, errors),
         Obj::Job(o) => validate::job(o, profile, errors),
         Obj::CronJob(o) => validate::cron_job(o, profile, errors),
-        Obj::Service(o) => validate::service(o, errors),
+        Obj::Service(o) => validate::service(o, profile, errors),
         Obj::HorizontalPodAutoscaler(o) => validate::autoscaler(o, errors),
         Obj::PodDisruptionBudget(o) => validate::disruption_budget(o, errors),
-        Obj::Ingress(o) => validate::ingress(o, errors),
+        Obj::Ingress(o) => validate::ingress(o, profile, errors),
         Obj::IngressClass(o) => validate::ingress_class(o, errors),
         Obj::PersistentVolume(o) => validate::persistent_volume(o, errors),
         Obj::PersistentVolumeClaim(o) => validate::persistent_volume_claim(o, errors),
         Obj::StorageClass(o) => validate::storage_class(o, errors),
         other => {
             let resource = api.registry.resource(other.kind());
-            let rule = NameRule::of(&resource.group, &resource.kind);
+            let rule = NameRule::of(&resource.group, &resource.kind, profile);
             validate::metadata(other.meta(), rule, resource.namespaced, errors);
             match other {
                 Obj::ConfigMap(o) => validate::config_map(o, errors),

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::path::{ObjectPath, Query};
 use super::selector::Selection;
 use super::{answer, convert, definitions, strict};
+use crate::k8s::schema::make_plain;
 use crate::sim::api::status::Cause;
 use crate::sim::api::{Api, Kind, Obj, Resource, Status};
 
@@ -147,6 +148,7 @@ impl Call<'_> {
         if map.get("metadata").is_none_or(Value::is_null) {
             map.insert("metadata".into(), Value::Object(serde_json::Map::new()));
         }
+        make_plain(&self.resource.group, &self.version, &self.resource.kind, &mut value);
         let given = self.validates_fields(api).then(|| value.clone());
         if self.version != self.resource.version {
             convert::from_served(&self.resource, &self.version, &mut value);

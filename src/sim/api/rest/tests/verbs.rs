@@ -71,6 +71,23 @@ fn mistakes_get_the_answers_of_the_api_server() {
 }
 
 #[test]
+fn a_null_among_texts_is_an_empty_text() {
+    let mut server = Server::newest();
+    let labels = json!({"tier": null});
+    let created = server.config_map("settings", &labels, &json!({"a": null}));
+    assert_eq!(created["data"], json!({"a": ""}));
+    assert_eq!(created["metadata"]["labels"], json!({"tier": ""}));
+}
+
+#[test]
+fn base64_may_have_line_breaks() {
+    let mut server = Server::newest();
+    let secret = json!({"metadata": {"name": "tls"}, "data": {"tls.crt": "aGVs\nbG8=\n"}});
+    let created = server.create("/api/v1/namespaces/default/secrets", &secret);
+    assert_eq!(created["data"]["tls.crt"], "aGVsbG8=");
+}
+
+#[test]
 fn a_dry_run_answers_and_stores_nothing() {
     let mut server = Server::newest();
     let body = json!({"metadata": {"name": "settings"}});

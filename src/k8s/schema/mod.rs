@@ -1,12 +1,15 @@
 //! Which fields a kind has and of which type: the schemas of k8s-openapi, for strict checks that name
 //! the field and the nearest one that exists.
 
+mod check;
+mod plain;
+
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use k8s_openapi::api::admissionregistration::v1::{
-    MutatingWebhookConfiguration, ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
-    ValidatingWebhookConfiguration,
+    MutatingAdmissionPolicy, MutatingAdmissionPolicyBinding, MutatingWebhookConfiguration,
+    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding, ValidatingWebhookConfiguration,
 };
 use k8s_openapi::api::apps::v1::{
     ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet,
@@ -27,16 +30,13 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBind
 use k8s_openapi::api::scheduling::v1::PriorityClass;
 use k8s_openapi::api::storage::v1::{CSIDriver, CSINode, StorageClass, VolumeAttachment};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
-use super::quantity;
+pub use plain::make_plain;
 
 /// How alike two names must be for one to be suggested for the other (Jaro-Winkler).
 const NEAR_MATCH_MIN: f64 = 0.8;
-/// `AM/api/resource/quantity.go:ErrFormatWrong`.
-const QUANTITY_FORMAT: &str = "quantities must match the regular expression \
-    '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
 
 /// A field that a kind does not have, or a value of the wrong type.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,7 +117,15 @@ schemas! {
     ("admissionregistration.k8s.io", "v1", "ValidatingWebhookConfiguration", ValidatingWebhookConfiguration);
     ("admissionregistration.k8s.io", "v1", "ValidatingAdmissionPolicy", ValidatingAdmissionPolicy);
     ("admissionregistration.k8s.io", "v1", "ValidatingAdmissionPolicyBinding", ValidatingAdmissionPolicyBinding);
+    ("admissionregistration.k8s.io", "v1", "MutatingAdmissionPolicy", MutatingAdmissionPolicy);
+    ("admissionregistration.k8s.io", "v1", "MutatingAdmissionPolicyBinding", MutatingAdmissionPolicyBinding);
     ("apiextensions.k8s.io", "v1", "CustomResourceDefinition", CustomResourceDefinition);
+}
+
+/// The schema of the metadata of every kind.
+pub fn metadata_schema() -> &'static Schema {
+    static SCHEMA: LazyLock<Schema> = LazyLock::new(Schema::of::<ObjectMeta>);
+    &SCHEMA
 }
 
 impl Schema {
@@ -127,9 +135,12 @@ impl Schema {
 
     /// Everything in `object` that the kind has no field for, or that has the wrong type.
     pub fn check(&self, object: &Value) -> Vec<Problem> {
-        let mut check = Check { schema: self, problems: Vec::new() };
-        check.value(&self.root, object, &mut String::new());
-        check.problems
+        self.check_below("", object)
+    }
+
+    /// The same of the part of an object that lies at `path`.
+    pub fn check_below(&self, path: &str, part: &Value) -> Vec<Problem> {
+        check::problems(self, path, part)
     }
 
     /// Whether the kind has a field at `path`, as in `spec.template.spec.containers[].image`; a map
@@ -175,158 +186,6 @@ impl Schema {
             None => node,
         }
     }
-}
-
-struct Check<'s> {
-    schema: &'s Schema,
-    problems: Vec<Problem>,
-}
-
-impl<'s> Check<'s> {
-    fn value(&mut self, node: &'s Value, value: &Value, path: &mut String) {
-        // A field set to null counts as absent.
-        if value.is_null() {
-            return;
-        }
-        let is_quantity =
-            node.get("$ref").and_then(Value::as_str).is_some_and(|to| to.ends_with(".Quantity"));
-        let node = self.schema.resolve(node);
-        if node.get("x-kubernetes-int-or-string").is_some() {
-            self.scalar_or_text(value, is_quantity, path);
-            return;
-        }
-        match (node.get("type").and_then(Value::as_str), value) {
-            (Some("object"), Value::Object(map)) => self.object(node, map, path),
-            (Some("array"), Value::Array(items)) => {
-                let Some(each) = node.get("items") else { return };
-                let len = path.len();
-                for (idx, item) in items.iter().enumerate() {
-                    path.push_str(&format!("[{idx}]"));
-                    self.value(each, item, path);
-                    path.truncate(len);
-                }
-            }
-            (Some("string"), Value::String(text)) => self.text(node, text, path),
-            (Some("boolean"), Value::Bool(_)) | (Some("number"), Value::Number(_)) => {}
-            (Some("integer"), Value::Number(number)) => self.integer(node, number, path),
-            (Some(wanted), given) => self.wrong_type(wanted, given, path),
-            // No type: any value.
-            (None, _) => {}
-        }
-    }
-
-    fn object(&mut self, node: &'s Value, map: &serde_json::Map<String, Value>, path: &mut String) {
-        let fields = node.get("properties").and_then(Value::as_object);
-        let entries = node.get("additionalProperties").filter(|entry| entry.is_object());
-        // An object without any declared field takes all.
-        if fields.is_none() && entries.is_none() {
-            return;
-        }
-        let len = path.len();
-        for (key, value) in map {
-            if !path.is_empty() {
-                path.push('.');
-            }
-            path.push_str(key);
-            match (fields.and_then(|fields| fields.get(key)), entries) {
-                (Some(field), _) | (None, Some(field)) => self.value(field, value, path),
-                (None, None) => {
-                    let known = fields.into_iter().flat_map(|fields| fields.keys());
-                    let hint = near_match(key, known.map(String::as_str))
-                        .map(|near| format!("; did you mean `{near}`?"))
-                        .unwrap_or_default();
-                    self.problem(path, format!("unknown field{hint}"));
-                }
-            }
-            path.truncate(len);
-        }
-    }
-
-    fn scalar_or_text(&mut self, value: &Value, is_quantity: bool, path: &str) {
-        match value {
-            Value::String(text) if is_quantity && !is_quantity_text(text) => {
-                self.problem(path, format!("{text:?} is no quantity: {QUANTITY_FORMAT}"));
-            }
-            Value::Number(number) if !is_quantity && !is_int32(number) => {
-                self.problem(path, format!("{number} is no whole number of 32 bits"));
-            }
-            Value::String(_) | Value::Number(_) => {}
-            other => self.wrong_type("number or string", other, path),
-        }
-    }
-
-    fn text(&mut self, node: &Value, text: &str, path: &str) {
-        let is_base64 = |text: &str| {
-            use base64::Engine as _;
-            base64::engine::general_purpose::STANDARD.decode(text).is_ok()
-        };
-        match node.get("format").and_then(Value::as_str) {
-            Some("byte") if !is_base64(text) => {
-                self.problem(path, "not base64; plain text belongs in `stringData`".to_owned());
-            }
-            Some("date-time") if text.parse::<jiff::Timestamp>().is_err() => {
-                self.problem(path, format!("{text:?} is no time as in 2026-01-31T12:00:00Z"));
-            }
-            _ => {}
-        }
-    }
-
-    fn integer(&mut self, node: &Value, number: &serde_json::Number, path: &str) {
-        let fits = match node.get("format").and_then(Value::as_str) {
-            Some("int32") => is_int32(number),
-            _ => number.as_i64().is_some(),
-        };
-        if !fits {
-            self.problem(path, format!("{number} is no whole number in range"));
-        }
-    }
-
-    fn wrong_type(&mut self, wanted: &str, given: &Value, path: &str) {
-        let wanted_words = match wanted {
-            "object" => "a map",
-            "array" => "a list",
-            "string" => "a string",
-            "boolean" => "true or false",
-            "integer" => "a whole number",
-            "number" => "a number",
-            other => other,
-        };
-        let (what, hint) = match given {
-            Value::Bool(value) if wanted == "string" => {
-                (format!("the boolean {value}"), "; quote it")
-            }
-            Value::Number(number) if wanted == "string" => {
-                (format!("the number {number}"), "; quote it")
-            }
-            Value::String(text) if matches!(wanted, "integer" | "boolean" | "number") => {
-                let unquoted = match wanted {
-                    "boolean" => text == "true" || text == "false",
-                    _ => text.parse::<f64>().is_ok(),
-                };
-                (format!("the string {text:?}"), if unquoted { "; remove the quotes" } else { "" })
-            }
-            Value::Bool(value) => (format!("the boolean {value}"), ""),
-            Value::Number(number) => (format!("the number {number}"), ""),
-            Value::String(text) => (format!("the string {text:?}"), ""),
-            Value::Array(_) => ("a list".to_owned(), ""),
-            Value::Object(_) => ("a map".to_owned(), ""),
-            Value::Null => ("nothing".to_owned(), ""),
-        };
-        self.problem(path, format!("expected {wanted_words}, found {what}{hint}"));
-    }
-
-    fn problem(&mut self, path: &str, message: String) {
-        self.problems.push(Problem { path: path.to_owned(), message });
-    }
-}
-
-fn is_int32(number: &serde_json::Number) -> bool {
-    number.as_i64().is_some_and(|number| i32::try_from(number).is_ok())
-}
-
-fn is_quantity_text(text: &str) -> bool {
-    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
-    quantity::bytes(&Quantity(unsigned.to_owned())).is_some()
 }
 
 /// The one of `known` most like `name`, if it is alike enough.
