@@ -194,7 +194,11 @@ impl Settings {
     /// # Errors
     /// A usage error for every fault of the manifests.
     pub fn stack(&self) -> Result<Stack, Error> {
-        Stack::load(&self.manifests, &self.kubernetes)
+        let stack = Stack::load(&self.manifests, &self.kubernetes)?;
+        if self.engine == EngineChoice::Sim {
+            stack.check_node_port_range()?;
+        }
+        Ok(stack)
     }
 
     /// The first line of a run: the engine and why, the version, the seeds, the stack.

@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
 use super::manifest::Manifest;
+use super::node_ports;
 use super::problem::Problems;
 use super::read::Written;
 use crate::base::ObjectRef;
@@ -49,39 +50,8 @@ pub(super) fn all(
             objects.push(manifest);
         }
     }
-    node_ports(&objects, problems);
+    node_ports::check_shared(&objects, problems);
     objects
-}
-
-/// No two Services may have one node port, whatever the protocol. Which numbers are allowed at all
-/// depends on the cluster.
-fn node_ports(objects: &[Manifest], problems: &mut Problems) {
-    let mut holders: BTreeMap<i64, &Manifest> = BTreeMap::new();
-    for manifest in
-        objects.iter().filter(|each| each.api_version == "v1" && each.object_ref.kind == "Service")
-    {
-        let ports = manifest.value.pointer("/spec/ports").and_then(Value::as_array);
-        for (idx, port) in ports.into_iter().flatten().enumerate() {
-            let number = port.get("nodePort").and_then(Value::as_i64).unwrap_or(0);
-            if number == 0 {
-                continue;
-            }
-            let holder = *holders.entry(number).or_insert(manifest);
-            // The ports of one Service were compared when it was validated.
-            if holder.object_ref != manifest.object_ref {
-                let path = format!("spec.ports[{idx}].nodePort");
-                let message = format!(
-                    "{}: {path}: Invalid value: {number}: provided port is already allocated: \
-                     {} at {}:{} has it; leave `nodePort` out, and the cluster chooses one",
-                    manifest.object_ref,
-                    holder.object_ref,
-                    holder.file.display(),
-                    holder.line,
-                );
-                problems.add(&manifest.file, manifest.locate(&path).line, &message);
-            }
-        }
-    }
 }
 
 /// The custom kinds that the stack itself defines.

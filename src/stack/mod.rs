@@ -9,6 +9,7 @@ mod apply;
 mod check;
 mod coverage;
 mod manifest;
+mod node_ports;
 mod order;
 mod problem;
 mod read;

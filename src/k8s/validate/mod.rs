@@ -25,7 +25,7 @@ pub use ingress::{ingress, ingress_class};
 pub use manifest::manifest;
 pub use meta::{NameRule, annotations, labels, metadata};
 pub use pod::{pod, pod_template};
-pub use service::service;
+pub use service::{DEFAULT_NODE_PORTS, service};
 pub use storage::{persistent_volume, persistent_volume_claim, storage_class};
 pub use update::{
     claim_update, config_map_update, daemon_set_update, deployment_update, metadata_update,

@@ -1,6 +1,7 @@
 //! Services (`pkg/apis/core/validation/validation.go:ValidateService`).
 
 use core::net::IpAddr;
+use core::ops::RangeInclusive;
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
@@ -9,6 +10,10 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use super::meta::{labels, metadata};
 use super::{Errors, NameRule, Path, quoted, text};
 use crate::k8s::Profile;
+
+/// Node ports, unless the API server is told otherwise
+/// (`pkg/kubeapiserver/options/options.go:DefaultServiceNodePortRange`).
+pub const DEFAULT_NODE_PORTS: RangeInclusive<i32> = 30_000..=32_767;
 
 /// `ValidateService`.
 pub fn service(service: &Service, profile: Profile, errors: &mut Errors) {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{Service, ServiceSpec};
 use rand::RngExt as _;
 
+use crate::k8s::validate::DEFAULT_NODE_PORTS;
 use crate::sim::api::{Api, Cause, Kind, Status};
 
 /// kind's service range: 10.96.0.0/16.
@@ -17,8 +18,6 @@ const SERVICE_NETWORK_SIZE: u32 = 1 << 16;
 /// Low addresses left for static use: min(max(16, size/16), 256)
 /// (`ipallocator:calculateRangeOffset`, 1.26 and newer).
 const STATIC_BAND: u32 = 256;
-/// `pkg/kubeapiserver/options/options.go:DefaultServiceNodePortRange`.
-const NODE_PORTS: std::ops::RangeInclusive<i32> = 30_000..=32_767;
 /// Random draws before the scan for a free value.
 const DRAWS_MAX: usize = 32;
 
@@ -194,11 +193,11 @@ fn allocate_ports(
     for (idx, port) in spec.ports.iter_mut().flatten().enumerate() {
         let Some(wanted) = port.node_port.filter(|&port| port != 0) else { continue };
         let field = format!("spec.ports[{idx}].nodePort");
-        if !NODE_PORTS.contains(&wanted) {
+        if !DEFAULT_NODE_PORTS.contains(&wanted) {
             let why = format!(
                 "provided port is not in the valid range. The range of valid ports is {}-{}",
-                NODE_PORTS.start(),
-                NODE_PORTS.end()
+                DEFAULT_NODE_PORTS.start(),
+                DEFAULT_NODE_PORTS.end()
             );
             causes.push(invalid(&field, &wanted.to_string(), &why));
         } else if api.admission.services.node_ports.contains(&wanted)
@@ -222,12 +221,12 @@ fn free_node_port(api: &mut Api, own: &BTreeSet<i32>) -> Option<i32> {
         !api.admission.services.node_ports.contains(port) && !own.contains(port)
     };
     for _ in 0..DRAWS_MAX {
-        let drawn = api.streams().stream("node-port").random_range(NODE_PORTS);
+        let drawn = api.streams().stream("node-port").random_range(DEFAULT_NODE_PORTS);
         if free(api, &drawn) {
             return Some(drawn);
         }
     }
-    NODE_PORTS.into_iter().find(|port| free(api, port))
+    DEFAULT_NODE_PORTS.into_iter().find(|port| free(api, port))
 }
 
 fn address(spec: &ServiceSpec) -> Option<u32> {
