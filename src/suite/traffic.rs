@@ -165,6 +165,7 @@ impl Trial {
     /// Ends a load; its records count for the report.
     pub async fn stop_load(&self, load: Load) -> Vec<Record> {
         let records = load.stop().await;
+        self.confirm_pods().await;
         if records.iter().any(|record| !record.outcome.is_ok()) {
             self.look_for_kills().await;
         }
@@ -213,7 +214,12 @@ impl Trial {
             );
             return Err(Stop::inconclusive(expected, seen));
         }
+        let unseen = records.first().and_then(|first| self.unseen_pods(first.planned));
         if n_failed == 0 {
+            if let Some(unseen) = unseen {
+                let seen = format!("none of {} failed, but {unseen}", records.len());
+                return Err(Stop::inconclusive(expected, seen));
+            }
             let exposure = self.exposure(records);
             if let Some(seen) = too_little(&exposure, min_exposed) {
                 return Err(Stop::inconclusive(expected, seen));
@@ -231,7 +237,11 @@ impl Trial {
             return Ok(format!("{n} requests{pace}{around}, none failed during {during}"));
         }
         let seen = format!("{n_failed} of {} failed ({})", records.len(), classes(records));
-        Err(self.blame_records(Stop::failed(expected, seen), records))
+        let stop = self.blame_records(Stop::failed(expected, seen), records);
+        Err(match unseen {
+            Some(unseen) => stop.line(format!("causes may be others: {unseen}")),
+            None => stop,
+        })
     }
 
     /// Adds the causes of the failed requests in `records` to `stop`.

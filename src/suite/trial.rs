@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use futures::future::LocalBoxFuture;
@@ -18,7 +19,7 @@ use crate::k8s::matches_selector;
 use crate::load::{Record, Served, Transport};
 use crate::observe::{Moment, Requests, Timeline, What};
 use crate::stack::Stack;
-use crate::wait::{Observer, Scope};
+use crate::wait::Observer;
 
 use super::http::Door;
 use super::pace::Pace;
@@ -36,7 +37,8 @@ pub struct Trial {
     started: Instant,
     phase: watch::Sender<Phase>,
     entry: OnceCell<Entry>,
-    pods: RefCell<Option<Observer<Pod>>>,
+    /// Pods of the front's namespace, once they are watched.
+    pub(super) pods: RefCell<Option<Rc<Observer<Pod>>>>,
     pub(super) records: RefCell<Vec<Record>>,
     /// The pod of each process of the front that was killed for memory while a load ran.
     pub(super) killed: RefCell<Vec<ObjectRef>>,
@@ -193,19 +195,6 @@ impl Trial {
         self.entry.get().map_or("/", |entry| &entry.page_path)
     }
 
-    /// Pods of the front's namespace, watched from now on.
-    ///
-    /// # Errors
-    /// What the API answered.
-    pub async fn watch_pods(&self) -> Result<(), kube::Error> {
-        if self.pods.borrow().is_none() {
-            let api: Api<Pod> = self.pods_api();
-            let observer = Observer::start(Scope::all(api)).await?;
-            *self.pods.borrow_mut() = Some(observer);
-        }
-        Ok(())
-    }
-
     /// The API of pods in the front's namespace.
     pub fn pods_api(&self) -> Api<Pod> {
         Api::namespaced(self.client(), &self.target.front.workload.namespace)
@@ -230,7 +219,7 @@ impl Trial {
         let Some(engine) = self.engine.memory_kills() else { return };
         // It explains a failure better, if it can be had.
         let Ok(uids) = engine.pods().await else { return };
-        let seen = self.pods.borrow().as_ref().map(Observer::ever_seen).unwrap_or_default();
+        let seen = self.pods.borrow().as_ref().map(|pods| pods.ever_seen()).unwrap_or_default();
         let pod_of = |uid: &String| {
             let known = |(_, pod): &(&ObjectRef, &Arc<Pod>)| pod.uid().as_ref() == Some(uid);
             seen.iter().find(known).map(|(reference, _)| reference.clone())

@@ -1,4 +1,7 @@
-//! Conditions over hand-made objects; the loop itself is proved on the simulator.
+//! Conditions over hand-made objects; the loop and the observer against an API that fails.
+
+mod api;
+mod observing;
 
 use std::sync::Arc;
 

@@ -6,17 +6,15 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use crate::base::{millis, secs};
+use crate::base::millis;
 
 use super::board::Doing;
 use super::chain::blocking_chain;
 use super::condition::Condition;
 use super::deadline::Deadline;
 use super::error::WaitError;
-use super::watched::{Change, Object, Scope, Watched};
+use super::watched::{Change, Object, RELIST_PERIOD, Scope, Watched};
 
-/// A watch can lose events without a word; everything is listed again this often.
-const RELIST_PERIOD: Duration = secs(30);
 /// Pause between two tries of something that only an attempt can tell.
 const TRY_PERIOD: Duration = millis(500);
 /// Longest text of an object's status in an error.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
@@ -13,8 +14,12 @@ use serde::de::DeserializeOwned;
 
 use crate::base::{ObjectRef, secs};
 
+use super::sight::Sight;
+
+/// A watch can lose events without a word; everything is listed again this often.
+pub(super) const RELIST_PERIOD: Duration = secs(30);
 /// Pause before a list that failed for a passing reason is tried again.
-const RETRY: std::time::Duration = secs(1);
+pub(super) const RETRY: Duration = secs(1);
 /// Tries of one list before the error is handed on.
 const MAX_TRIES: usize = 5;
 
@@ -133,6 +138,7 @@ pub struct Watched<K> {
     objects: BTreeMap<Key, Arc<K>>,
     version: String,
     stream: Option<BoxStream<'static, Result<WatchEvent<K>, kube::Error>>>,
+    sight: Sight,
 }
 
 impl<K: Object> Watched<K> {
@@ -141,8 +147,13 @@ impl<K: Object> Watched<K> {
     /// # Errors
     /// What the API answered.
     pub async fn start(scope: Scope<K>) -> Result<Self, kube::Error> {
-        let mut watched =
-            Watched { scope, objects: BTreeMap::new(), version: String::new(), stream: None };
+        let mut watched = Watched {
+            scope,
+            objects: BTreeMap::new(),
+            version: String::new(),
+            stream: None,
+            sight: Sight::default(),
+        };
         watched.relist().await?;
         Ok(watched)
     }
@@ -150,6 +161,11 @@ impl<K: Object> Watched<K> {
     /// The objects as last seen, ordered by namespace and name.
     pub fn objects(&self) -> Vec<Arc<K>> {
         self.objects.values().cloned().collect()
+    }
+
+    /// When it saw nothing.
+    pub(super) fn sight(&self) -> Sight {
+        self.sight.clone()
     }
 
     /// Lists everything again.
@@ -168,6 +184,7 @@ impl<K: Object> Watched<K> {
                 Err(error) => return Err(error),
             }
         };
+        self.sight.regain();
         self.stream = None;
         self.version = list.metadata.resource_version.unwrap_or_default();
         self.objects =
@@ -184,9 +201,13 @@ impl<K: Object> Watched<K> {
             let stream = match &mut self.stream {
                 Some(stream) => stream,
                 None => {
+                    self.sight.lose();
                     let params = self.scope.watch_params();
                     match self.scope.api.watch(&params, &self.version).await {
-                        Ok(stream) => self.stream.insert(stream.boxed()),
+                        Ok(stream) => {
+                            self.sight.regain();
+                            self.stream.insert(stream.boxed())
+                        }
                         Err(_) => {
                             self.relist().await?;
                             return Ok(Change::Listed(self.objects()));
@@ -209,6 +230,8 @@ impl<K: Object> Watched<K> {
                 // The server closes watches after a while; the version seen last resumes them.
                 None => self.stream = None,
                 Some(Ok(WatchEvent::Error(_)) | Err(_)) => {
+                    self.sight.lose();
+                    self.stream = None;
                     self.relist().await?;
                     return Ok(Change::Listed(self.objects()));
                 }
