@@ -45,11 +45,13 @@ impl Sight {
 
     /// The last gap that reached beyond `from`: its length, if there is one. One that goes on counts.
     pub(super) fn gap_after(&self, from: Instant) -> Option<Duration> {
-        let gaps = self.gaps();
-        let current = gaps.since.map(|since| (since, Instant::now()));
-        let current = current.filter(|(since, now)| *now - *since > GAP_MAX);
-        let (since, until) = current.or(gaps.last)?;
-        (until > from).then(|| until - since)
+        let last = || self.gaps().last.filter(|(_, until)| *until > from);
+        self.gap().or_else(|| last().map(|(since, until)| until - since))
+    }
+
+    /// The gap that goes on, if it counts already.
+    pub(super) fn gap(&self) -> Option<Duration> {
+        self.gaps().since.map(|since| since.elapsed()).filter(|gap| *gap > GAP_MAX)
     }
 
     fn gaps(&self) -> MutexGuard<'_, Gaps> {

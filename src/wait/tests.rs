@@ -2,6 +2,7 @@
 
 mod api;
 mod observing;
+mod waiting;
 
 use std::sync::Arc;
 

@@ -28,6 +28,7 @@ pub(super) enum Mood {
     Refuses,
     /// It takes them, and that is all.
     Silent,
+    Forbids,
 }
 
 #[derive(Clone, Default)]
@@ -104,6 +105,12 @@ impl FakeApi {
             Mood::Answers => {}
             Mood::Refuses => return Err("connection refused".into()),
             Mood::Silent => std::future::pending().await,
+            Mood::Forbids => {
+                let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure",
+                    "message": "not you", "reason": "Forbidden", "code": 403});
+                let body = Full::new(Bytes::from(status.to_string())).boxed_unsync();
+                return Ok(Response::builder().status(403).body(body)?);
+            }
         }
         let mut inner = self.lock();
         if request.uri().query().is_some_and(|query| query.contains("watch=true")) {
