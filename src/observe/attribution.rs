@@ -42,6 +42,20 @@ const KILL_NEAR_MS: u64 = 250;
 /// kubelet before 1.22 writes statuses every ten (`pkg/kubelet/status/status_manager.go`).
 const END_TOLD_MS: u64 = 12_000;
 
+/// What is told of a load lies this far beyond it: asking takes a while.
+const ASKED_WITHIN_MS: u64 = 2_000;
+
+/// A process that was killed for memory while its container went on, as far as somebody knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kill {
+    /// Its pod.
+    pub pod: ObjectRef,
+    /// It happened after this, in milliseconds from the start of the trial.
+    pub from_ms: u64,
+    /// And before this.
+    pub to_ms: u64,
+}
+
 /// Failures with one cause.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attributed {
@@ -58,25 +72,31 @@ pub struct Attributed {
 /// Names the cause of every failed request in `records`, in the order of `CauseClass`: that of a
 /// pod's life, from its start to its end.
 ///
-/// `killed` names the pod of each process that was killed for memory while its container went on, where
-/// somebody knows. When they are, nobody knows: they explain what was cut if that is no more than them,
-/// for each has cut a request at least.
+/// `kills` are known by number, and roughly by time: those that happened while `records` were made explain
+/// what was cut if that is no more than them, for each has cut a request at least.
 pub fn attribute(
     records: &[Record],
     start: Instant,
     timeline: &Timeline,
-    killed: &[ObjectRef],
+    kills: &[Kill],
 ) -> Vec<Attributed> {
     let mut causes: BTreeMap<CauseClass, Attributed> = BTreeMap::new();
     let is_cut = |record: &&Record| record.backend.is_none() && was_cut(&record.outcome);
     let n_cut = records.iter().filter(is_cut).count();
-    let killed = killed.first().filter(|_| n_cut <= killed.len());
+    let first_ms = records.iter().map(|record| millis_since(record.planned, start)).min();
+    let last_ms = records.iter().map(|record| millis_since(record.finished, start)).max();
+    let meanwhile = |kill: &&Kill| {
+        first_ms.is_some_and(|first| first <= kill.from_ms + ASKED_WITHIN_MS)
+            && last_ms.is_some_and(|last| kill.to_ms <= last + ASKED_WITHIN_MS)
+    };
+    let n_kills = kills.iter().filter(meanwhile).count();
+    let kill = kills.iter().find(meanwhile).filter(|_| n_cut <= n_kills);
     for record in records.iter().filter(|record| !record.outcome.is_ok()) {
         let sent_ms = millis_since(record.started, start);
         let failed_ms = millis_since(record.finished, start);
         let backend = record.backend.as_ref();
-        let (class, object) = match killed {
-            Some(pod) if is_cut(&record) => (CauseClass::OutOfMemory, Some(pod.clone())),
+        let (class, object) = match kill {
+            Some(kill) if is_cut(&record) => (CauseClass::OutOfMemory, Some(kill.pod.clone())),
             _ => cause_of(&record.outcome, backend, sent_ms, failed_ms, timeline),
         };
         causes

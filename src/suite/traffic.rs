@@ -83,7 +83,9 @@ impl Trial {
         let page = if asks_for_pages { self.page_served().await } else { Served::Successfully };
         let sources = lanes.into_iter().map(|lane| self.source(lane, page));
         let sources = sources.collect::<Result<_, _>>();
-        Ok(Load::start(self.transport(), sources.map_err(Stop::errored)?))
+        let sources = sources.map_err(Stop::errored)?;
+        self.note_kills().await;
+        Ok(Load::start(self.transport(), sources))
     }
 
     /// How the front page is to be answered: a program other than WordPress may redirect from there, or
@@ -165,10 +167,10 @@ impl Trial {
     /// Ends a load; its records count for the report.
     pub async fn stop_load(&self, load: Load) -> Vec<Record> {
         let records = load.stop().await;
-        self.confirm_pods().await;
         if records.iter().any(|record| !record.outcome.is_ok()) {
             self.look_for_kills().await;
         }
+        self.confirm_pods().await;
         self.records.borrow_mut().extend(records.iter().cloned());
         records
     }
@@ -247,7 +249,7 @@ impl Trial {
     /// Adds the causes of the failed requests in `records` to `stop`.
     pub fn blame_records(&self, mut stop: Stop, records: &[Record]) -> Stop {
         for found in
-            attribute(records, self.started(), &self.front_timeline(), &self.killed.borrow())
+            attribute(records, self.started(), &self.front_timeline(), &self.kills.borrow().found)
         {
             let cause = self.cause(found.class);
             let object = found.object.or(cause.object.clone());

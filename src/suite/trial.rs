@@ -22,6 +22,7 @@ use crate::stack::Stack;
 use crate::wait::Observer;
 
 use super::http::Door;
+use super::kills::Kills;
 use super::pace::Pace;
 use super::phase::Phase;
 use super::stop::Stop;
@@ -40,8 +41,7 @@ pub struct Trial {
     /// Pods of the front's namespace, once they are watched.
     pub(super) pods: RefCell<Option<Rc<Observer<Pod>>>>,
     pub(super) records: RefCell<Vec<Record>>,
-    /// The pod of each process of the front that was killed for memory while a load ran.
-    pub(super) killed: RefCell<Vec<ObjectRef>>,
+    pub(super) kills: RefCell<Kills>,
     cleanups: RefCell<Vec<LocalBoxFuture<'static, Result<(), Stop>>>>,
     counter: Cell<u64>,
     touched: Cell<bool>,
@@ -84,7 +84,7 @@ impl Trial {
             entry: OnceCell::new(),
             pods: RefCell::new(None),
             records: RefCell::new(Vec::new()),
-            killed: RefCell::new(Vec::new()),
+            kills: RefCell::default(),
             cleanups: RefCell::new(Vec::new()),
             // What one trial has named, the next must not name again.
             counter: Cell::new(nth.unwrap_or(0).wrapping_mul(NUMBERS_PER_TRIAL)),
@@ -207,24 +207,15 @@ impl Trial {
 
     /// What happened to pods of the front and to nodes so far: what requests depend on.
     pub fn front_timeline(&self) -> Timeline {
+        self.timeline_of(self.is_of_front())
+    }
+
+    /// Tells pods of the front from others, as far as its manifest does.
+    pub(super) fn is_of_front(&self) -> impl Fn(&Pod) -> bool + use<> {
         let manifest = self.stack.manifest(&self.target.front.workload.reference());
         let selector = manifest.and_then(|manifest| manifest.value.pointer("/spec/selector"));
         let selector = selector.and_then(|it| LabelSelector::deserialize(it).ok());
-        let Some(selector) = selector else { return self.timeline() };
-        self.timeline_of(|pod| matches_selector(&selector, pod.labels()))
-    }
-
-    /// Finds out which pods of the front had processes killed for memory, where the engine knows.
-    pub(super) async fn look_for_kills(&self) {
-        let Some(engine) = self.engine.memory_kills() else { return };
-        // It explains a failure better, if it can be had.
-        let Ok(uids) = engine.pods().await else { return };
-        let seen = self.pods.borrow().as_ref().map(|pods| pods.ever_seen()).unwrap_or_default();
-        let pod_of = |uid: &String| {
-            let known = |(_, pod): &(&ObjectRef, &Arc<Pod>)| pod.uid().as_ref() == Some(uid);
-            seen.iter().find(known).map(|(reference, _)| reference.clone())
-        };
-        *self.killed.borrow_mut() = uids.iter().filter_map(pod_of).collect();
+        move |pod| selector.as_ref().is_none_or(|it| matches_selector(it, pod.labels()))
     }
 
     fn timeline_of(&self, is_wanted: impl Fn(&Pod) -> bool) -> Timeline {

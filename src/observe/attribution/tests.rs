@@ -177,11 +177,18 @@ async fn processes_killed_for_memory_explain_as_many_cuts() {
     let start = Instant::now();
     let cut = |at_ms| record(start, at_ms, Outcome::ServerError(502), None);
     let timeline = Timeline::new(vec![moment(1_000, What::Deleted)]);
-    let class = |records: &[Record]| attribute(records, start, &timeline, &[pod("b")])[0].class;
+    let class_of = |records: &[Record], from_ms, to_ms| {
+        let kill = Kill { pod: pod("b"), from_ms, to_ms };
+        attribute(records, start, &timeline, &[kill])[0].class
+    };
+    let class = |records: &[Record]| class_of(records, 8_500, 10_000);
     assert_eq!(class(&[cut(9_000)]), CauseClass::OutOfMemory);
     assert_eq!(class(&[cut(9_000), cut(9_500)]), CauseClass::TerminationRace);
     let refused = record(start, 9_000, Outcome::Failed(Failure::Refused), None);
     assert_eq!(class(&[refused]), CauseClass::TerminationRace, "nobody was there to be killed");
+    // The kill may have been before what is judged, or after it.
+    assert_eq!(class_of(&[cut(9_000)], 1_000, 10_000), CauseClass::TerminationRace);
+    assert_eq!(class_of(&[cut(9_000)], 8_500, 30_000), CauseClass::TerminationRace);
 }
 
 #[tokio::test(start_paused = true)]
