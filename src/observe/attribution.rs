@@ -2,14 +2,14 @@
 //!
 //! | rule | what is known | class |
 //! |---|---|---|
-//! | status | a status that was not there before | early-traffic of a young pod, else app-error |
+//! | status | a status that was not there before, or a 5xx that no proxy gives | early-traffic of a young pod, else app-error |
 //! | state | the transport knows the pod's state | by that state |
 //! | memory | a container, or a process in it, was killed for its memory about then | out-of-memory |
 //! | nobody | 503, and about then no pod served | no-endpoint |
 //! | deleted | a pod was marked for deletion shortly before, and was gone in time to be the cause | termination-race |
 //! | young | a pod was created or became ready shortly before, or is ready and refuses at once | early-traffic |
 //! | lost | a node was lost and not yet dropped | node-lost |
-//! | status | 503 without a pod; a pod's own 5xx | no-endpoint; app-error |
+//! | status | 503 without a pod; one of a pod's own | no-endpoint; app-error |
 //! | slow | no answer in time, 504, or no connection to a known pod | too-slow |
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -112,6 +112,16 @@ fn was_cut(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Failed(Failure::Reset) | Outcome::ServerError(502))
 }
 
+/// Whether only the program behind the proxies can have answered so: nginx answers 502, 503 or 504 for an
+/// upstream that failed (`ngx_http_upstream.c:ngx_http_upstream_next`).
+fn is_of_the_program(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Unexpected(_) => true,
+        Outcome::ServerError(status) => !matches!(status, 502..=504),
+        Outcome::Answered(_) | Outcome::Failed(_) => false,
+    }
+}
+
 /// Milliseconds from `start` to `at`.
 fn millis_since(at: Instant, start: Instant) -> u64 {
     u64::try_from(at.saturating_duration_since(start).as_millis()).unwrap_or(u64::MAX)
@@ -124,7 +134,7 @@ fn cause_of(
     failed_ms: u64,
     timeline: &Timeline,
 ) -> (CauseClass, Option<ObjectRef>) {
-    if matches!(outcome, Outcome::Unexpected(_)) {
+    if is_of_the_program(outcome) {
         // Somebody listens: a program that is not through with its start, or one that errs.
         let object = backend.map(|backend| backend.object.clone());
         let recent = timeline.between(sent_ms.saturating_sub(YOUNG_HAZARD_MS), failed_ms);
@@ -169,7 +179,6 @@ fn cause_of(
     }
     let class = match outcome {
         Outcome::ServerError(503) | Outcome::Failed(Failure::Refused) => CauseClass::NoEndpoint,
-        Outcome::ServerError(500) => CauseClass::AppError,
         Outcome::ServerError(504) | Outcome::Failed(Failure::ResponseTimeout) => {
             CauseClass::TooSlow
         }

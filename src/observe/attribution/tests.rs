@@ -194,8 +194,8 @@ async fn processes_killed_for_memory_explain_as_many_cuts() {
 #[tokio::test(start_paused = true)]
 async fn a_wrong_status_is_of_a_start_or_of_the_program() {
     let start = Instant::now();
-    let class = |at_ms, state| {
-        let records = [record(start, at_ms, Outcome::Unexpected(404), state)];
+    let class_of = |at_ms, outcome, state| {
+        let records = [record(start, at_ms, outcome, state)];
         // An old pod ends as soon as the new one is ready, and is not why the file is missing.
         let moments = vec![
             moment(20_000, What::Ready),
@@ -203,8 +203,15 @@ async fn a_wrong_status_is_of_a_start_or_of_the_program() {
         ];
         attribute(&records, start, &Timeline::new(moments), &[])[0].class
     };
-    assert_eq!(class(21_000, None), CauseClass::EarlyTraffic);
-    assert_eq!(class(21_000, Some(BackendState::Serving)), CauseClass::EarlyTraffic);
-    assert_eq!(class(19_000, None), CauseClass::AppError);
-    assert_eq!(class(40_000, Some(BackendState::Serving)), CauseClass::AppError);
+    for outcome in [Outcome::Unexpected(404), Outcome::ServerError(500)] {
+        let class = |at_ms, state| class_of(at_ms, outcome.clone(), state);
+        assert_eq!(class(21_000, None), CauseClass::EarlyTraffic);
+        assert_eq!(class(21_000, Some(BackendState::Serving)), CauseClass::EarlyTraffic);
+        assert_eq!(class(10_000, None), CauseClass::AppError);
+        assert_eq!(class(31_000, None), CauseClass::AppError, "not of the pod that ends");
+        assert_eq!(class(40_000, Some(BackendState::Serving)), CauseClass::AppError);
+        assert_eq!(class(40_000, Some(BackendState::Terminating)), CauseClass::AppError);
+    }
+    let proxy_s = Outcome::ServerError(502);
+    assert_eq!(class_of(31_000, proxy_s, None), CauseClass::TerminationRace);
 }
