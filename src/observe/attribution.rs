@@ -122,6 +122,11 @@ fn is_of_the_program(outcome: &Outcome) -> bool {
     }
 }
 
+/// When watchers have been told of what was so at `at_ms`.
+fn told_ms(at_ms: u64) -> u64 {
+    at_ms + WATCH_LAG_MS
+}
+
 /// Milliseconds from `start` to `at`.
 fn millis_since(at: Instant, start: Instant) -> u64 {
     u64::try_from(at.saturating_duration_since(start).as_millis()).unwrap_or(u64::MAX)
@@ -137,7 +142,8 @@ fn cause_of(
     if is_of_the_program(outcome) {
         // Somebody listens: a program that is not through with its start, or one that errs.
         let object = backend.map(|backend| backend.object.clone());
-        let recent = timeline.between(sent_ms.saturating_sub(YOUNG_HAZARD_MS), failed_ms);
+        let recent = timeline
+            .between(sent_ms.saturating_sub(YOUNG_HAZARD_MS), failed_ms.min(told_ms(sent_ms)));
         let young = recent.iter().rev().find(|moment| {
             moment.what == What::Ready && object.as_ref().is_none_or(|it| *it == moment.object)
         });
@@ -308,8 +314,10 @@ fn by_hazard(
     let from = sent_ms.saturating_sub(NODE_HAZARD_MS.max(SLOW_START_HAZARD_MS));
     timeline.between(from, failed_ms).iter().rev().find_map(|moment| {
         let age = sent_ms.saturating_sub(moment.at_ms);
+        // A pod that was not there yet when the request was sent did not get it.
+        let is_later = moment.at_ms > told_ms(sent_ms);
         let class = match &moment.what {
-            What::Ready | What::Created if was_silent => return None,
+            What::Ready | What::Created if was_silent || is_later => return None,
             What::Deleted if was_silent => {
                 let gone = vanished(&moment.object, moment.at_ms, sent_ms, timeline);
                 return gone.then(|| (CauseClass::TerminationRace, moment.object.clone()));
@@ -325,7 +333,7 @@ fn by_hazard(
             // Traffic reaches ready pods alone; the watch may tell of it a little later.
             What::Created
                 if age <= YOUNG_HAZARD_MS
-                    && ready_by(timeline, &moment.object, failed_ms + WATCH_LAG_MS) =>
+                    && ready_by(timeline, &moment.object, told_ms(sent_ms)) =>
             {
                 CauseClass::EarlyTraffic
             }

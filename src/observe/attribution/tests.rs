@@ -215,3 +215,24 @@ async fn a_wrong_status_is_of_a_start_or_of_the_program() {
     let proxy_s = Outcome::ServerError(502);
     assert_eq!(class_of(31_000, proxy_s, None), CauseClass::TerminationRace);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_became_ready_after_the_sending_did_not_get_the_request() {
+    let start = Instant::now();
+    let class = |outcome: &Outcome, ready_ms| {
+        let mut cut = record(start, 10_000, outcome.clone(), None);
+        cut.finished += Duration::from_secs(8);
+        let moments = vec![
+            Moment { object: pod("b"), ..moment(5_000, What::Deleted) },
+            moment(9_500, What::Created),
+            moment(ready_ms, What::Ready),
+        ];
+        attribute(&[cut], start, &Timeline::new(moments), &[])[0].class
+    };
+    let bad_gateway = Outcome::ServerError(502);
+    assert_eq!(class(&bad_gateway, 9_900), CauseClass::EarlyTraffic);
+    assert_eq!(class(&bad_gateway, 10_900), CauseClass::EarlyTraffic, "watchers lag");
+    assert_eq!(class(&bad_gateway, 15_000), CauseClass::TerminationRace);
+    assert_eq!(class(&Outcome::Unexpected(404), 10_900), CauseClass::EarlyTraffic);
+    assert_eq!(class(&Outcome::Unexpected(404), 15_000), CauseClass::AppError);
+}
