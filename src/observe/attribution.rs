@@ -338,7 +338,7 @@ fn by_hazard(
                 CauseClass::EarlyTraffic
             }
             What::Deleted if age <= DELETED_HAZARD_MS => CauseClass::TerminationRace,
-            What::Fact(name) if name == "NodeLost" && age <= NODE_HAZARD_MS => CauseClass::NodeLost,
+            what if *what == What::node_lost() && age <= NODE_HAZARD_MS => CauseClass::NodeLost,
             _ => return None,
         };
         Some((class, moment.object.clone()))

@@ -68,3 +68,6 @@ fn unseen(gap: Duration) -> String {
         gap.as_secs_f64()
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -42,6 +42,8 @@ pub struct Trial {
     pub(super) pods: RefCell<Option<Rc<Observer<Pod>>>>,
     pub(super) records: RefCell<Vec<Record>>,
     pub(super) kills: RefCell<Kills>,
+    /// The losses of nodes that the trial has brought about.
+    pub(super) lost_nodes: RefCell<Vec<Moment>>,
     cleanups: RefCell<Vec<LocalBoxFuture<'static, Result<(), Stop>>>>,
     counter: Cell<u64>,
     touched: Cell<bool>,
@@ -85,6 +87,7 @@ impl Trial {
             pods: RefCell::new(None),
             records: RefCell::new(Vec::new()),
             kills: RefCell::default(),
+            lost_nodes: RefCell::default(),
             cleanups: RefCell::new(Vec::new()),
             // What one trial has named, the next must not name again.
             counter: Cell::new(nth.unwrap_or(0).wrapping_mul(NUMBERS_PER_TRIAL)),
@@ -249,7 +252,13 @@ impl Trial {
         let epoch = self.engine.epoch().unwrap_or(self.started);
         let earlier_ms = self.started.saturating_duration_since(epoch).as_millis();
         let earlier_ms = u64::try_from(earlier_ms).unwrap_or(u64::MAX);
-        let facts = self.engine.facts().into_iter();
+        let facts = self.engine.facts();
+        // Where the engine knows no facts, the trial knows what it did itself.
+        let is_told = facts.iter().any(|fact| What::Fact(fact.what.clone()) == What::node_lost());
+        if !is_told {
+            moments.extend(self.lost_nodes.borrow().iter().cloned());
+        }
+        let facts = facts.into_iter();
         moments.extend(facts.filter(|fact| !others.contains(&fact.object)).filter_map(|fact| {
             Some(Moment {
                 at_ms: fact.at_ms.checked_sub(earlier_ms)?,

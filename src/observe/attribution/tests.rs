@@ -236,3 +236,24 @@ async fn a_pod_that_became_ready_after_the_sending_did_not_get_the_request() {
     assert_eq!(class(&Outcome::Unexpected(404), 10_900), CauseClass::EarlyTraffic);
     assert_eq!(class(&Outcome::Unexpected(404), 15_000), CauseClass::AppError);
 }
+
+#[tokio::test(start_paused = true)]
+async fn silence_after_the_loss_of_a_node_is_its_doing() {
+    let start = Instant::now();
+    let class = |at_ms, outcome: &Outcome| {
+        let mut silent = record(start, at_ms, outcome.clone(), None);
+        silent.finished += Duration::from_secs(10);
+        let node = ObjectRef::new("Node", "", "worker");
+        let lost = Moment { object: node, ..moment(20_000, What::node_lost()) };
+        let moments = vec![moment(15_000, What::Ready), lost];
+        attribute(&[silent], start, &Timeline::new(moments), &[])[0].class
+    };
+    for failure in [Failure::ResponseTimeout, Failure::ConnectTimeout] {
+        assert_eq!(class(25_000, &Outcome::Failed(failure)), CauseClass::NodeLost);
+    }
+    let timed_out = Outcome::ServerError(504);
+    assert_eq!(class(25_000, &timed_out), CauseClass::NodeLost);
+    assert_eq!(class(19_000, &timed_out), CauseClass::NodeLost, "it was under way");
+    assert_eq!(class(9_000, &timed_out), CauseClass::TooSlow, "it had its answer by then");
+    assert_eq!(class(90_000, &timed_out), CauseClass::TooSlow, "the proxies had dropped it");
+}
