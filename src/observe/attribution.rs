@@ -91,7 +91,8 @@ pub fn attribute(
     };
     let n_kills = kills.iter().filter(meanwhile).count();
     let kill = kills.iter().find(meanwhile).filter(|_| n_cut <= n_kills);
-    for record in records.iter().filter(|record| !record.outcome.is_ok()) {
+    let is_failed = |it: &&Record| !it.outcome.is_ok() && it.outcome.not_sent().is_none();
+    for record in records.iter().filter(is_failed) {
         let sent_ms = millis_since(record.started, start);
         let failed_ms = millis_since(record.finished, start);
         let backend = record.backend.as_ref();

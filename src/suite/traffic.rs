@@ -201,13 +201,21 @@ impl Trial {
         during: &str,
         min_exposed: usize,
     ) -> Result<String, Stop> {
-        let n_failed = records.iter().filter(|record| !record.outcome.is_ok()).count();
+        let stats = crate::load::Stats::of(records);
+        let n_failed = stats.failed;
         let expected = format!("no failed request during {during}");
         if n_failed == 0 && records.len() < MIN_EXPOSURE {
             let seen = format!("only {} requests were sent", records.len());
             return Err(Stop::inconclusive(expected, seen));
         }
-        let stats = crate::load::Stats::of(records);
+        if n_failed == 0
+            && let Some(why) = &stats.not_sent
+        {
+            let n_unsent = stats.planned - stats.sent;
+            let seen =
+                format!("none of {} failed, but {n_unsent} were not sent: {why}", stats.sent);
+            return Err(Stop::inconclusive(expected, seen));
+        }
         if n_failed == 0 && !stats.kept_plan() {
             let seen = format!(
                 "none of {} failed, but {} were sent too late, up to {:.0} ms: this machine is too \

@@ -145,6 +145,10 @@ async fn raise(
         tokio::time::sleep(STEP).await;
         let Some(load) = current.take() else { continue };
         let stats = Stats::of(&trial.stop_load(load).await);
+        if let Some(why) = stats.not_sent {
+            let expected = format!("load enough for {} replicas", autoscaler.max);
+            return Err(Stop::inconclusive(expected, why));
+        }
         let keeps_up_ms = *keeps_up_ms
             .get_or_insert(KEEPS_UP_MS.max((SLOWER * stats.latency_ms.p90).min(SLOWEST_MS)));
         idx = if stats.failed > 0 {

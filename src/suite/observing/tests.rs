@@ -13,7 +13,7 @@ use super::*;
 use crate::engine::sim::{self, ClusterSpec, SimEngine};
 use crate::engine::{Capability, Engine, Fact, FrontDoor, NodeLifecycle};
 use crate::k8s::Profile;
-use crate::load::Transport;
+use crate::load::{Failure, Outcome, Record, Transport};
 use crate::observe::{Moment, Verdict, What};
 use crate::stack::Stack;
 use crate::suite::discover::discover;
@@ -127,4 +127,38 @@ fn a_node_that_the_trial_stops_is_lost_on_every_engine() {
         let [moment] = &moments[..] else { panic!("{moments:?}") };
         assert_eq!(moment.object.name, name);
     }
+}
+
+#[test]
+fn what_this_machine_could_not_send_makes_a_claim_inconclusive() {
+    with_trial(
+        |sim| sim as _,
+        async |trial| {
+            let record = |outcome| {
+                let (planned, started) = (Instant::now(), Instant::now());
+                Record {
+                    source: "GET",
+                    planned,
+                    started,
+                    finished: started,
+                    outcome,
+                    backend: None,
+                }
+            };
+            let mut records = vec![record(Outcome::Answered(200)); 200];
+            assert!(trial.no_failures(&records, "a test").is_ok());
+            records.push(record(Outcome::Failed(Failure::NotSent("no files left".into()))));
+            let stop = trial.no_failures(&records, "a test").expect_err("not as planned");
+            assert_eq!(stop.verdict, Verdict::Inconclusive, "{}", stop.message);
+            assert!(
+                stop.message.ends_with("but 1 were not sent: no files left"),
+                "{}",
+                stop.message
+            );
+            records.push(record(Outcome::Failed(Failure::Refused)));
+            let stop = trial.no_failures(&records, "a test").expect_err("one failed");
+            let causes: Vec<_> = stop.causes.iter().map(|cause| cause.count).collect();
+            assert_eq!((stop.verdict, causes), (Verdict::Failed, vec![1]), "{}", stop.message);
+        },
+    );
 }
