@@ -94,6 +94,11 @@ pub trait Engine: Send + Sync {
     fn memory_kills(&self) -> Option<&dyn MemoryKills> {
         None
     }
+    /// Whether its watches tell of every event. Those of a real API server come over a network, and may
+    /// fall silent or lose some without a word.
+    fn watches_tell_all(&self) -> bool {
+        false
+    }
     /// Lifecycle facts so far, oldest first; empty where the engine knows none.
     fn facts(&self) -> Vec<Fact>;
     /// The instant from which facts count; `None` where the engine knows none.

@@ -80,6 +80,14 @@ impl Outcome {
         matches!(self, Outcome::Answered(_))
     }
 
+    /// Why it was never sent, if so: then it is no failure of whom it was meant for.
+    pub fn not_sent(&self) -> Option<&str> {
+        match self {
+            Outcome::Failed(Failure::NotSent(why)) => Some(why),
+            _ => None,
+        }
+    }
+
     /// The class in reports: `2xx`, `404`, `502`, `refused`, ...
     pub fn class(&self) -> String {
         match self {
@@ -90,6 +98,7 @@ impl Outcome {
             Outcome::Failed(Failure::ConnectTimeout) => "connect-timeout".into(),
             Outcome::Failed(Failure::ResponseTimeout) => "response-timeout".into(),
             Outcome::Failed(Failure::Tls(_)) => "tls".into(),
+            Outcome::Failed(Failure::NotSent(_)) => "not-sent".into(),
         }
     }
 }

@@ -37,7 +37,7 @@ pub struct Stats {
     pub sent: u64,
     /// Answered as they were to be.
     pub ok: u64,
-    /// All others.
+    /// Sent, and not answered so.
     pub failed: u64,
     /// Count by class (`2xx`, `404`, `502`, `refused`, ...).
     pub by_class: BTreeMap<String, u64>,
@@ -47,6 +47,8 @@ pub struct Stats {
     pub lag_max_ms: f64,
     /// Requests sent more than 100 ms after they were due.
     pub late: u64,
+    /// Why the first of those that could not be sent could not.
+    pub not_sent: Option<String>,
 }
 
 impl Stats {
@@ -57,8 +59,12 @@ impl Stats {
             .unwrap_or_else(|_| unreachable!("the bounds are constants within range"));
         for record in records {
             stats.planned += 1;
-            stats.sent += 1;
             *stats.by_class.entry(record.outcome.class()).or_default() += 1;
+            if let Some(why) = record.outcome.not_sent() {
+                stats.not_sent.get_or_insert_with(|| why.to_owned());
+                continue;
+            }
+            stats.sent += 1;
             let lag_ms = (record.started - record.planned).as_secs_f64() * 1e3;
             stats.lag_max_ms = stats.lag_max_ms.max(lag_ms);
             stats.late += u64::from(lag_ms > LATE_MS);
@@ -82,9 +88,9 @@ impl Stats {
         stats
     }
 
-    /// Whether the requests were sent as planned, apart from a few. Where they were not, the sender
-    /// was short of time, and an absence of failures says nothing.
+    /// Whether the requests were sent as planned, apart from a few that were late. Where they were not,
+    /// the sender was short of time or of something else, and an absence of failures says nothing.
     pub fn kept_plan(&self) -> bool {
-        self.late as f64 <= self.planned as f64 * LATE_SHARE_MAX
+        self.not_sent.is_none() && self.late as f64 <= self.planned as f64 * LATE_SHARE_MAX
     }
 }

@@ -82,6 +82,8 @@ pub enum Failure {
     ResponseTimeout,
     /// The TLS handshake failed.
     Tls(String),
+    /// This machine lacked what it takes to send it, and which: that says nothing about the other end.
+    NotSent(String),
 }
 
 /// What the transport knows of the other end; a real network tells nothing.

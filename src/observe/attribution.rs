@@ -2,14 +2,14 @@
 //!
 //! | rule | what is known | class |
 //! |---|---|---|
-//! | status | a status that was not there before | early-traffic of a young pod, else app-error |
+//! | status | a status that was not there before, or a 5xx that no proxy gives | early-traffic of a young pod, else app-error |
 //! | state | the transport knows the pod's state | by that state |
 //! | memory | a container, or a process in it, was killed for its memory about then | out-of-memory |
 //! | nobody | 503, and about then no pod served | no-endpoint |
 //! | deleted | a pod was marked for deletion shortly before, and was gone in time to be the cause | termination-race |
 //! | young | a pod was created or became ready shortly before, or is ready and refuses at once | early-traffic |
 //! | lost | a node was lost and not yet dropped | node-lost |
-//! | status | 503 without a pod; a pod's own 5xx | no-endpoint; app-error |
+//! | status | 503 without a pod; one of a pod's own | no-endpoint; app-error |
 //! | slow | no answer in time, 504, or no connection to a known pod | too-slow |
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,6 +42,20 @@ const KILL_NEAR_MS: u64 = 250;
 /// kubelet before 1.22 writes statuses every ten (`pkg/kubelet/status/status_manager.go`).
 const END_TOLD_MS: u64 = 12_000;
 
+/// What is told of a load lies this far beyond it: asking takes a while.
+const ASKED_WITHIN_MS: u64 = 2_000;
+
+/// A process that was killed for memory while its container went on, as far as somebody knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kill {
+    /// Its pod.
+    pub pod: ObjectRef,
+    /// It happened after this, in milliseconds from the start of the trial.
+    pub from_ms: u64,
+    /// And before this.
+    pub to_ms: u64,
+}
+
 /// Failures with one cause.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attributed {
@@ -58,25 +72,32 @@ pub struct Attributed {
 /// Names the cause of every failed request in `records`, in the order of `CauseClass`: that of a
 /// pod's life, from its start to its end.
 ///
-/// `killed` names the pod of each process that was killed for memory while its container went on, where
-/// somebody knows. When they are, nobody knows: they explain what was cut if that is no more than them,
-/// for each has cut a request at least.
+/// `kills` are known by number, and roughly by time: those that happened while `records` were made explain
+/// what was cut if that is no more than them, for each has cut a request at least.
 pub fn attribute(
     records: &[Record],
     start: Instant,
     timeline: &Timeline,
-    killed: &[ObjectRef],
+    kills: &[Kill],
 ) -> Vec<Attributed> {
     let mut causes: BTreeMap<CauseClass, Attributed> = BTreeMap::new();
     let is_cut = |record: &&Record| record.backend.is_none() && was_cut(&record.outcome);
     let n_cut = records.iter().filter(is_cut).count();
-    let killed = killed.first().filter(|_| n_cut <= killed.len());
-    for record in records.iter().filter(|record| !record.outcome.is_ok()) {
+    let first_ms = records.iter().map(|record| millis_since(record.planned, start)).min();
+    let last_ms = records.iter().map(|record| millis_since(record.finished, start)).max();
+    let meanwhile = |kill: &&Kill| {
+        first_ms.is_some_and(|first| first <= kill.from_ms + ASKED_WITHIN_MS)
+            && last_ms.is_some_and(|last| kill.to_ms <= last + ASKED_WITHIN_MS)
+    };
+    let n_kills = kills.iter().filter(meanwhile).count();
+    let kill = kills.iter().find(meanwhile).filter(|_| n_cut <= n_kills);
+    let is_failed = |it: &&Record| !it.outcome.is_ok() && it.outcome.not_sent().is_none();
+    for record in records.iter().filter(is_failed) {
         let sent_ms = millis_since(record.started, start);
         let failed_ms = millis_since(record.finished, start);
         let backend = record.backend.as_ref();
-        let (class, object) = match killed {
-            Some(pod) if is_cut(&record) => (CauseClass::OutOfMemory, Some(pod.clone())),
+        let (class, object) = match kill {
+            Some(kill) if is_cut(&record) => (CauseClass::OutOfMemory, Some(kill.pod.clone())),
             _ => cause_of(&record.outcome, backend, sent_ms, failed_ms, timeline),
         };
         causes
@@ -92,6 +113,21 @@ fn was_cut(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Failed(Failure::Reset) | Outcome::ServerError(502))
 }
 
+/// Whether only the program behind the proxies can have answered so: nginx answers 502, 503 or 504 for an
+/// upstream that failed (`ngx_http_upstream.c:ngx_http_upstream_next`).
+fn is_of_the_program(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Unexpected(_) => true,
+        Outcome::ServerError(status) => !matches!(status, 502..=504),
+        Outcome::Answered(_) | Outcome::Failed(_) => false,
+    }
+}
+
+/// When watchers have been told of what was so at `at_ms`.
+fn told_ms(at_ms: u64) -> u64 {
+    at_ms + WATCH_LAG_MS
+}
+
 /// Milliseconds from `start` to `at`.
 fn millis_since(at: Instant, start: Instant) -> u64 {
     u64::try_from(at.saturating_duration_since(start).as_millis()).unwrap_or(u64::MAX)
@@ -104,10 +140,11 @@ fn cause_of(
     failed_ms: u64,
     timeline: &Timeline,
 ) -> (CauseClass, Option<ObjectRef>) {
-    if matches!(outcome, Outcome::Unexpected(_)) {
+    if is_of_the_program(outcome) {
         // Somebody listens: a program that is not through with its start, or one that errs.
         let object = backend.map(|backend| backend.object.clone());
-        let recent = timeline.between(sent_ms.saturating_sub(YOUNG_HAZARD_MS), failed_ms);
+        let recent = timeline
+            .between(sent_ms.saturating_sub(YOUNG_HAZARD_MS), failed_ms.min(told_ms(sent_ms)));
         let young = recent.iter().rev().find(|moment| {
             moment.what == What::Ready && object.as_ref().is_none_or(|it| *it == moment.object)
         });
@@ -149,7 +186,6 @@ fn cause_of(
     }
     let class = match outcome {
         Outcome::ServerError(503) | Outcome::Failed(Failure::Refused) => CauseClass::NoEndpoint,
-        Outcome::ServerError(500) => CauseClass::AppError,
         Outcome::ServerError(504) | Outcome::Failed(Failure::ResponseTimeout) => {
             CauseClass::TooSlow
         }
@@ -279,8 +315,10 @@ fn by_hazard(
     let from = sent_ms.saturating_sub(NODE_HAZARD_MS.max(SLOW_START_HAZARD_MS));
     timeline.between(from, failed_ms).iter().rev().find_map(|moment| {
         let age = sent_ms.saturating_sub(moment.at_ms);
+        // A pod that was not there yet when the request was sent did not get it.
+        let is_later = moment.at_ms > told_ms(sent_ms);
         let class = match &moment.what {
-            What::Ready | What::Created if was_silent => return None,
+            What::Ready | What::Created if was_silent || is_later => return None,
             What::Deleted if was_silent => {
                 let gone = vanished(&moment.object, moment.at_ms, sent_ms, timeline);
                 return gone.then(|| (CauseClass::TerminationRace, moment.object.clone()));
@@ -296,12 +334,12 @@ fn by_hazard(
             // Traffic reaches ready pods alone; the watch may tell of it a little later.
             What::Created
                 if age <= YOUNG_HAZARD_MS
-                    && ready_by(timeline, &moment.object, failed_ms + WATCH_LAG_MS) =>
+                    && ready_by(timeline, &moment.object, told_ms(sent_ms)) =>
             {
                 CauseClass::EarlyTraffic
             }
             What::Deleted if age <= DELETED_HAZARD_MS => CauseClass::TerminationRace,
-            What::Fact(name) if name == "NodeLost" && age <= NODE_HAZARD_MS => CauseClass::NodeLost,
+            what if *what == What::node_lost() && age <= NODE_HAZARD_MS => CauseClass::NodeLost,
             _ => return None,
         };
         Some((class, moment.object.clone()))

@@ -26,6 +26,13 @@ pub enum What {
     Fact(String),
 }
 
+impl What {
+    /// The node has no power any more.
+    pub fn node_lost() -> Self {
+        What::Fact("NodeLost".into())
+    }
+}
+
 /// Something that happened, when, and to whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Moment {

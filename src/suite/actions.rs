@@ -12,7 +12,9 @@ use kube::core::Status;
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 
+use crate::base::ObjectRef;
 use crate::k8s::is_pod_active;
+use crate::observe::{Moment, What};
 use crate::wait::{self, Scope};
 
 use super::stop::Stop;
@@ -207,7 +209,10 @@ impl Trial {
             }
         });
         let nodes = engine.nodes().ok_or_else(|| Stop::ignored("the engine cannot stop nodes"))?;
+        let object = ObjectRef::new("Node", "", node);
+        let lost = Moment { at_ms: self.now_ms(), what: What::node_lost(), object };
         nodes.stop(node).await?;
+        self.lost_nodes.borrow_mut().push(lost);
         Ok(stopped)
     }
 

@@ -12,6 +12,8 @@ mod discover;
 mod exposure;
 mod http;
 mod judge;
+mod kills;
+mod observing;
 mod pace;
 mod paths;
 mod phase;

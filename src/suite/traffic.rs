@@ -83,7 +83,9 @@ impl Trial {
         let page = if asks_for_pages { self.page_served().await } else { Served::Successfully };
         let sources = lanes.into_iter().map(|lane| self.source(lane, page));
         let sources = sources.collect::<Result<_, _>>();
-        Ok(Load::start(self.transport(), sources.map_err(Stop::errored)?))
+        let sources = sources.map_err(Stop::errored)?;
+        self.note_kills().await;
+        Ok(Load::start(self.transport(), sources))
     }
 
     /// How the front page is to be answered: a program other than WordPress may redirect from there, or
@@ -168,6 +170,7 @@ impl Trial {
         if records.iter().any(|record| !record.outcome.is_ok()) {
             self.look_for_kills().await;
         }
+        self.confirm_pods().await;
         self.records.borrow_mut().extend(records.iter().cloned());
         records
     }
@@ -198,13 +201,21 @@ impl Trial {
         during: &str,
         min_exposed: usize,
     ) -> Result<String, Stop> {
-        let n_failed = records.iter().filter(|record| !record.outcome.is_ok()).count();
+        let stats = crate::load::Stats::of(records);
+        let n_failed = stats.failed;
         let expected = format!("no failed request during {during}");
         if n_failed == 0 && records.len() < MIN_EXPOSURE {
             let seen = format!("only {} requests were sent", records.len());
             return Err(Stop::inconclusive(expected, seen));
         }
-        let stats = crate::load::Stats::of(records);
+        if n_failed == 0
+            && let Some(why) = &stats.not_sent
+        {
+            let n_unsent = stats.planned - stats.sent;
+            let seen =
+                format!("none of {} failed, but {n_unsent} were not sent: {why}", stats.sent);
+            return Err(Stop::inconclusive(expected, seen));
+        }
         if n_failed == 0 && !stats.kept_plan() {
             let seen = format!(
                 "none of {} failed, but {} were sent too late, up to {:.0} ms: this machine is too \
@@ -213,7 +224,12 @@ impl Trial {
             );
             return Err(Stop::inconclusive(expected, seen));
         }
+        let unseen = records.first().and_then(|first| self.unseen_pods(first.planned));
         if n_failed == 0 {
+            if let Some(unseen) = unseen {
+                let seen = format!("none of {} failed, but {unseen}", records.len());
+                return Err(Stop::inconclusive(expected, seen));
+            }
             let exposure = self.exposure(records);
             if let Some(seen) = too_little(&exposure, min_exposed) {
                 return Err(Stop::inconclusive(expected, seen));
@@ -231,13 +247,17 @@ impl Trial {
             return Ok(format!("{n} requests{pace}{around}, none failed during {during}"));
         }
         let seen = format!("{n_failed} of {} failed ({})", records.len(), classes(records));
-        Err(self.blame_records(Stop::failed(expected, seen), records))
+        let stop = self.blame_records(Stop::failed(expected, seen), records);
+        Err(match unseen {
+            Some(unseen) => stop.line(format!("causes may be others: {unseen}")),
+            None => stop,
+        })
     }
 
     /// Adds the causes of the failed requests in `records` to `stop`.
     pub fn blame_records(&self, mut stop: Stop, records: &[Record]) -> Stop {
         for found in
-            attribute(records, self.started(), &self.front_timeline(), &self.killed.borrow())
+            attribute(records, self.started(), &self.front_timeline(), &self.kills.borrow().found)
         {
             let cause = self.cause(found.class);
             let object = found.object.or(cause.object.clone());

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use futures::future::LocalBoxFuture;
@@ -18,9 +19,10 @@ use crate::k8s::matches_selector;
 use crate::load::{Record, Served, Transport};
 use crate::observe::{Moment, Requests, Timeline, What};
 use crate::stack::Stack;
-use crate::wait::{Observer, Scope};
+use crate::wait::Observer;
 
 use super::http::Door;
+use super::kills::Kills;
 use super::pace::Pace;
 use super::phase::Phase;
 use super::stop::Stop;
@@ -36,10 +38,12 @@ pub struct Trial {
     started: Instant,
     phase: watch::Sender<Phase>,
     entry: OnceCell<Entry>,
-    pods: RefCell<Option<Observer<Pod>>>,
+    /// Pods of the front's namespace, once they are watched.
+    pub(super) pods: RefCell<Option<Rc<Observer<Pod>>>>,
     pub(super) records: RefCell<Vec<Record>>,
-    /// The pod of each process of the front that was killed for memory while a load ran.
-    pub(super) killed: RefCell<Vec<ObjectRef>>,
+    pub(super) kills: RefCell<Kills>,
+    /// The losses of nodes that the trial has brought about.
+    pub(super) lost_nodes: RefCell<Vec<Moment>>,
     cleanups: RefCell<Vec<LocalBoxFuture<'static, Result<(), Stop>>>>,
     counter: Cell<u64>,
     touched: Cell<bool>,
@@ -82,7 +86,8 @@ impl Trial {
             entry: OnceCell::new(),
             pods: RefCell::new(None),
             records: RefCell::new(Vec::new()),
-            killed: RefCell::new(Vec::new()),
+            kills: RefCell::default(),
+            lost_nodes: RefCell::default(),
             cleanups: RefCell::new(Vec::new()),
             // What one trial has named, the next must not name again.
             counter: Cell::new(nth.unwrap_or(0).wrapping_mul(NUMBERS_PER_TRIAL)),
@@ -193,19 +198,6 @@ impl Trial {
         self.entry.get().map_or("/", |entry| &entry.page_path)
     }
 
-    /// Pods of the front's namespace, watched from now on.
-    ///
-    /// # Errors
-    /// What the API answered.
-    pub async fn watch_pods(&self) -> Result<(), kube::Error> {
-        if self.pods.borrow().is_none() {
-            let api: Api<Pod> = self.pods_api();
-            let observer = Observer::start(Scope::all(api)).await?;
-            *self.pods.borrow_mut() = Some(observer);
-        }
-        Ok(())
-    }
-
     /// The API of pods in the front's namespace.
     pub fn pods_api(&self) -> Api<Pod> {
         Api::namespaced(self.client(), &self.target.front.workload.namespace)
@@ -218,24 +210,15 @@ impl Trial {
 
     /// What happened to pods of the front and to nodes so far: what requests depend on.
     pub fn front_timeline(&self) -> Timeline {
+        self.timeline_of(self.is_of_front())
+    }
+
+    /// Tells pods of the front from others, as far as its manifest does.
+    pub(super) fn is_of_front(&self) -> impl Fn(&Pod) -> bool + use<> {
         let manifest = self.stack.manifest(&self.target.front.workload.reference());
         let selector = manifest.and_then(|manifest| manifest.value.pointer("/spec/selector"));
         let selector = selector.and_then(|it| LabelSelector::deserialize(it).ok());
-        let Some(selector) = selector else { return self.timeline() };
-        self.timeline_of(|pod| matches_selector(&selector, pod.labels()))
-    }
-
-    /// Finds out which pods of the front had processes killed for memory, where the engine knows.
-    pub(super) async fn look_for_kills(&self) {
-        let Some(engine) = self.engine.memory_kills() else { return };
-        // It explains a failure better, if it can be had.
-        let Ok(uids) = engine.pods().await else { return };
-        let seen = self.pods.borrow().as_ref().map(Observer::ever_seen).unwrap_or_default();
-        let pod_of = |uid: &String| {
-            let known = |(_, pod): &(&ObjectRef, &Arc<Pod>)| pod.uid().as_ref() == Some(uid);
-            seen.iter().find(known).map(|(reference, _)| reference.clone())
-        };
-        *self.killed.borrow_mut() = uids.iter().filter_map(pod_of).collect();
+        move |pod| selector.as_ref().is_none_or(|it| matches_selector(it, pod.labels()))
     }
 
     fn timeline_of(&self, is_wanted: impl Fn(&Pod) -> bool) -> Timeline {
@@ -269,7 +252,13 @@ impl Trial {
         let epoch = self.engine.epoch().unwrap_or(self.started);
         let earlier_ms = self.started.saturating_duration_since(epoch).as_millis();
         let earlier_ms = u64::try_from(earlier_ms).unwrap_or(u64::MAX);
-        let facts = self.engine.facts().into_iter();
+        let facts = self.engine.facts();
+        // Where the engine knows no facts, the trial knows what it did itself.
+        let is_told = facts.iter().any(|fact| What::Fact(fact.what.clone()) == What::node_lost());
+        if !is_told {
+            moments.extend(self.lost_nodes.borrow().iter().cloned());
+        }
+        let facts = facts.into_iter();
         moments.extend(facts.filter(|fact| !others.contains(&fact.object)).filter_map(|fact| {
             Some(Moment {
                 at_ms: fact.at_ms.checked_sub(earlier_ms)?,

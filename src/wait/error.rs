@@ -14,6 +14,8 @@ pub struct WaitError {
     pub unmet: String,
     /// Time allowed and why; `None` when the wait ended early because the API failed.
     pub deadline: Option<Deadline>,
+    /// Why the API could not be read, if it could not to the end.
+    pub trouble: Option<String>,
     /// The object that was looked at last, with its status.
     pub last_object: Option<String>,
     /// What changed last, and how long before the end.
@@ -27,8 +29,9 @@ impl WaitError {
     pub fn api(expected: &str, error: &kube::Error) -> Self {
         WaitError {
             expected: expected.to_owned(),
-            unmet: format!("the API could not be read: {error}"),
+            unmet: api_failed(error),
             deadline: None,
+            trouble: None,
             last_object: None,
             last_change: None,
             chain: Vec::new(),
@@ -37,7 +40,7 @@ impl WaitError {
 
     /// Whether the condition was looked at, and was unmet to the end.
     pub fn is_timeout(&self) -> bool {
-        self.deadline.is_some()
+        self.deadline.is_some() && self.trouble.is_none()
     }
 }
 
@@ -48,6 +51,9 @@ impl fmt::Display for WaitError {
             write!(f, " within {} s ({})", deadline.within.as_secs(), deadline.because)?;
         }
         write!(f, "\nseen: {}", self.unmet)?;
+        if let Some(trouble) = &self.trouble {
+            write!(f, "\nat last: {trouble}")?;
+        }
         if let Some(object) = &self.last_object {
             write!(f, "\nlast state: {object}")?;
         }
@@ -62,3 +68,18 @@ impl fmt::Display for WaitError {
 }
 
 impl std::error::Error for WaitError {}
+
+/// That the API could not be read, and why, down to the first cause.
+pub(super) fn api_failed(error: &kube::Error) -> String {
+    let mut text = format!("the API could not be read: {error}");
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text.push_str(": ");
+            text.push_str(&inner_text);
+        }
+        cause = inner.source();
+    }
+    text
+}

@@ -11,6 +11,7 @@ mod conditions;
 mod deadline;
 mod error;
 mod observer;
+mod sight;
 #[cfg(test)]
 mod tests;
 mod until;
@@ -28,6 +29,6 @@ pub use deadline::{
     REPLICAS_RETURN, ROLLOUT, SCALE_DOWN_SLACK, STACK_READY, TRAFFIC_REACHES,
 };
 pub use error::WaitError;
-pub use observer::{Observer, Sighting};
+pub use observer::{Observer, Sighting, Trust};
 pub use until::{until, until_ok};
 pub use watched::{Change, Object, Scope, Watched};

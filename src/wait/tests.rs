@@ -1,4 +1,8 @@
-//! Conditions over hand-made objects; the loop itself is proved on the simulator.
+//! Conditions over hand-made objects; the loop and the observer against an API that fails.
+
+mod api;
+mod observing;
+mod waiting;
 
 use std::sync::Arc;
 

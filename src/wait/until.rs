@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::base::{millis, secs};
 
@@ -12,13 +12,13 @@ use super::board::Doing;
 use super::chain::blocking_chain;
 use super::condition::Condition;
 use super::deadline::Deadline;
-use super::error::WaitError;
-use super::watched::{Change, Object, Scope, Watched};
+use super::error::{WaitError, api_failed};
+use super::watched::{Change, Object, RELIST_PERIOD, RETRY, Scope, Watched, is_passing};
 
-/// A watch can lose events without a word; everything is listed again this often.
-const RELIST_PERIOD: Duration = secs(30);
 /// Pause between two tries of something that only an attempt can tell.
 const TRY_PERIOD: Duration = millis(500);
+/// What blocks a condition is asked for this long.
+const EXPLAIN_LIMIT: Duration = secs(10);
 /// Longest text of an object's status in an error.
 const STATUS_CHARS: usize = 600;
 
@@ -26,38 +26,59 @@ const STATUS_CHARS: usize = 600;
 /// on every re-list. Returns the objects that met it.
 ///
 /// # Errors
-/// What was unmet at the deadline, and who blocks it.
+/// What was unmet at the deadline, and who blocks it; or why the API cannot be read, at once if it is for
+/// good, and at the deadline if it may pass.
 pub async fn until<K: Object>(
     scope: &Scope<K>,
     condition: &Condition<K>,
     deadline: Deadline,
 ) -> Result<Vec<Arc<K>>, WaitError> {
-    let api_error = |error: kube::Error| WaitError::api(condition.name(), &error);
     let doing = Doing::begin(|| condition.name().to_owned());
     let expires = Instant::now() + deadline.within;
-    let mut watched = Watched::start(scope.clone()).await.map_err(api_error)?;
-    let mut relist_at = Instant::now() + RELIST_PERIOD;
-    let mut last_change = None;
+    let mut watched = Watched::new(scope.clone());
+    let mut relist_at = Instant::now();
+    let mut seen = Seen { unmet: None, objects: Vec::new(), last_change: None, trouble: None };
     loop {
-        let objects = watched.objects();
-        let Err(unmet) = condition.check(&objects) else { return Ok(objects) };
-        doing.detail(|| unmet.clone());
-        tokio::select! {
-            biased;
-            () = sleep_until(expires) => {
-                let seen = Unmet { unmet, objects, last_change };
-                return Err(timed_out(scope, condition, deadline, seen).await);
-            }
-            change = watched.next() => {
-                if let Some(text) = describe_change(&change.map_err(api_error)?) {
-                    last_change = Some((text, Instant::now()));
+        let is_listed = seen.unmet.is_some();
+        let news = async {
+            if is_listed {
+                tokio::select! {
+                    biased;
+                    change = watched.next() => return change,
+                    () = sleep_until(relist_at) => {}
                 }
             }
-            () = sleep_until(relist_at) => {
-                watched.relist().await.map_err(api_error)?;
-                relist_at = Instant::now() + RELIST_PERIOD;
+            watched.relist().await?;
+            relist_at = Instant::now() + RELIST_PERIOD;
+            Ok(Change::Listed(watched.objects()))
+        };
+        let news = tokio::select! {
+            biased;
+            () = sleep_until(expires) => {
+                seen.note_silence(watched.blind_for());
+                return Err(timed_out(scope, condition, deadline, seen).await);
             }
+            news = news => news,
+        };
+        match news {
+            Ok(change) => {
+                if let Some(text) = describe_change(&change) {
+                    seen.last_change = Some((text, Instant::now()));
+                }
+                seen.trouble = None;
+            }
+            Err(error) if is_passing(&error) => {
+                doing.detail(|| api_failed(&error));
+                seen.trouble = Some(api_failed(&error));
+                sleep_until(expires.min(Instant::now() + RETRY)).await;
+                continue;
+            }
+            Err(error) => return Err(WaitError::api(condition.name(), &error)),
         }
+        seen.objects = watched.objects();
+        let Err(unmet) = condition.check(&seen.objects) else { return Ok(seen.objects) };
+        doing.detail(|| unmet.clone());
+        seen.unmet = Some(unmet);
     }
 }
 
@@ -87,6 +108,7 @@ where
                 expected: expected.to_owned(),
                 unmet,
                 deadline: Some(deadline),
+                trouble: None,
                 last_object: None,
                 last_change: None,
                 chain: Vec::new(),
@@ -96,27 +118,46 @@ where
     }
 }
 
-struct Unmet<K> {
-    unmet: String,
+struct Seen<K> {
+    /// What is unmet, once anything was listed.
+    unmet: Option<String>,
     objects: Vec<Arc<K>>,
     last_change: Option<(String, Instant)>,
+    /// What keeps the API from being read right now.
+    trouble: Option<String>,
+}
+
+impl<K> Seen<K> {
+    /// The API has not answered for this long, if it is long.
+    fn note_silence(&mut self, silent: Option<Duration>) {
+        let silence = || match silent {
+            Some(silent) => Some(format!("the API did not answer for {} s", silent.as_secs())),
+            None => self.unmet.is_none().then(|| "the API did not answer in time".to_owned()),
+        };
+        self.trouble = self.trouble.take().or_else(silence);
+    }
 }
 
 async fn timed_out<K: Object>(
     scope: &Scope<K>,
     condition: &Condition<K>,
     deadline: Deadline,
-    seen: Unmet<K>,
+    seen: Seen<K>,
 ) -> WaitError {
-    let chain = match scope.api().namespace() {
-        Some(namespace) => blocking_chain(&scope.api().clone().into_client(), namespace).await,
-        None => Vec::new(),
-    };
     let now = Instant::now();
+    let explained = async {
+        match scope.api().namespace() {
+            Some(namespace) => blocking_chain(&scope.api().clone().into_client(), namespace).await,
+            None => Vec::new(),
+        }
+    };
+    let chain = timeout(EXPLAIN_LIMIT, explained).await;
+    let chain = chain.unwrap_or_else(|_| vec!["the API did not tell in time".to_owned()]);
     WaitError {
         expected: condition.name().to_owned(),
-        unmet: seen.unmet,
+        unmet: seen.unmet.unwrap_or_else(|| "nothing of it".to_owned()),
         deadline: Some(deadline),
+        trouble: seen.trouble,
         last_object: seen.objects.last().map(|object| describe_object(&**object)),
         last_change: seen.last_change.map(|(text, at)| (text, now - at)),
         chain,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
@@ -13,9 +14,13 @@ use serde::de::DeserializeOwned;
 
 use crate::base::{ObjectRef, secs};
 
-/// Pause before a list that failed for a passing reason is tried again.
-const RETRY: std::time::Duration = secs(1);
-/// Tries of one list before the error is handed on.
+use super::sight::Sight;
+
+/// A watch can lose events without a word; everything is listed again this often.
+pub(super) const RELIST_PERIOD: Duration = secs(30);
+/// Pause before something that failed for a passing reason is tried again.
+pub(super) const RETRY: Duration = secs(1);
+/// Tries of the first list before the error is handed on.
 const MAX_TRIES: usize = 5;
 
 /// What the kinds have in common that can be waited for.
@@ -133,18 +138,35 @@ pub struct Watched<K> {
     objects: BTreeMap<Key, Arc<K>>,
     version: String,
     stream: Option<BoxStream<'static, Result<WatchEvent<K>, kube::Error>>>,
+    sight: Sight,
 }
 
 impl<K: Object> Watched<K> {
+    /// Nothing is known yet, and nothing asked.
+    pub fn new(scope: Scope<K>) -> Self {
+        Watched {
+            scope,
+            objects: BTreeMap::new(),
+            version: String::new(),
+            stream: None,
+            sight: Sight::default(),
+        }
+    }
+
     /// Lists the scope; the watch continues from there.
     ///
     /// # Errors
-    /// What the API answered.
+    /// What the API answered, after several tries where trying again can help.
     pub async fn start(scope: Scope<K>) -> Result<Self, kube::Error> {
-        let mut watched =
-            Watched { scope, objects: BTreeMap::new(), version: String::new(), stream: None };
-        watched.relist().await?;
-        Ok(watched)
+        let mut watched = Watched::new(scope);
+        for _ in 1..MAX_TRIES {
+            match watched.relist().await {
+                Ok(()) => return Ok(watched),
+                Err(error) if is_passing(&error) => tokio::time::sleep(RETRY).await,
+                Err(error) => return Err(error),
+            }
+        }
+        watched.relist().await.map(|()| watched)
     }
 
     /// The objects as last seen, ordered by namespace and name.
@@ -152,22 +174,31 @@ impl<K: Object> Watched<K> {
         self.objects.values().cloned().collect()
     }
 
+    /// When it saw nothing.
+    pub(super) fn sight(&self) -> Sight {
+        self.sight.clone()
+    }
+
+    /// Since when the API has not answered, if it is long.
+    pub(super) fn blind_for(&self) -> Option<Duration> {
+        self.sight.gap()
+    }
+
     /// Lists everything again.
     ///
     /// # Errors
-    /// What the API answered, after several tries where trying again can help.
+    /// What the API answered.
     pub async fn relist(&mut self) -> Result<(), kube::Error> {
-        let mut tries = 0;
-        let list = loop {
-            tries += 1;
-            match self.scope.api.list(&self.scope.list_params()).await {
-                Ok(list) => break list,
-                Err(error) if tries < MAX_TRIES && is_passing(&error) => {
-                    tokio::time::sleep(RETRY).await;
-                }
-                Err(error) => return Err(error),
+        self.sight.lose();
+        let list = match self.scope.api.list(&self.scope.list_params()).await {
+            Ok(list) => list,
+            Err(error) => {
+                // A watch that is open still may be so at this end alone; the next is resumed from here.
+                self.stream = None;
+                return Err(error);
             }
         };
+        self.sight.regain();
         self.stream = None;
         self.version = list.metadata.resource_version.unwrap_or_default();
         self.objects =
@@ -175,7 +206,8 @@ impl<K: Object> Watched<K> {
         Ok(())
     }
 
-    /// Waits for the next change and takes it over. Safe to drop half-way.
+    /// Waits for the next change and takes it over. Safe to drop half-way, and to call again after an
+    /// error.
     ///
     /// # Errors
     /// What the API answered when the watch could not be resumed.
@@ -184,9 +216,13 @@ impl<K: Object> Watched<K> {
             let stream = match &mut self.stream {
                 Some(stream) => stream,
                 None => {
+                    self.sight.lose();
                     let params = self.scope.watch_params();
                     match self.scope.api.watch(&params, &self.version).await {
-                        Ok(stream) => self.stream.insert(stream.boxed()),
+                        Ok(stream) => {
+                            self.sight.regain();
+                            self.stream.insert(stream.boxed())
+                        }
                         Err(_) => {
                             self.relist().await?;
                             return Ok(Change::Listed(self.objects()));
@@ -209,6 +245,8 @@ impl<K: Object> Watched<K> {
                 // The server closes watches after a while; the version seen last resumes them.
                 None => self.stream = None,
                 Some(Ok(WatchEvent::Error(_)) | Err(_)) => {
+                    self.sight.lose();
+                    self.stream = None;
                     self.relist().await?;
                     return Ok(Change::Listed(self.objects()));
                 }
@@ -231,7 +269,7 @@ impl<K: Object> Watched<K> {
 }
 
 /// Whether trying again may help: the server is busy or briefly away.
-fn is_passing(error: &kube::Error) -> bool {
+pub(super) fn is_passing(error: &kube::Error) -> bool {
     match error {
         kube::Error::Api(status) => status.code == 429 || status.code >= 500 || status.code == 410,
         kube::Error::Service(_) | kube::Error::HyperError(_) | kube::Error::ReadEvents(_) => true,

@@ -17,7 +17,7 @@ use crate::k8s::{memory_kills, milli};
 use crate::load::{ArrivalPlan, Load, Stats};
 use crate::observe::CauseClass;
 use crate::suite::{Autoscaler, Lane, Stop, Trial};
-use crate::wait::{self, HPA_REACTION, Observer, Scope, WaitError};
+use crate::wait::{self, HPA_REACTION, Scope, WaitError};
 
 /// Pages a second, one step after the other; the last goes on.
 const RATES: [f64; 9] = [3.0, 4.5, 6.5, 9.0, 13.0, 18.0, 26.0, 36.0, 48.0];
@@ -58,7 +58,7 @@ pub async fn climb(trial: &Trial, autoscaler: &Autoscaler) -> Result<u64, Stop> 
         let expected = format!("{} replicas are asked for because of the load", autoscaler.max);
         return Err(Stop::inconclusive(expected, "they were asked for before there was any"));
     }
-    let observer = Observer::start(scope.clone()).await?;
+    let observer = trial.observe(scope.clone()).await?;
     let from_ms = trial.now_ms();
     let current = RefCell::new(None);
     let wanted = usize::try_from(autoscaler.max).unwrap_or(usize::MAX);
@@ -89,6 +89,8 @@ pub async fn climb(trial: &Trial, autoscaler: &Autoscaler) -> Result<u64, Stop> 
         };
         return Err(Stop::inconclusive(format!("{wanted} replicas under load"), why));
     }
+    let expected = format!("never more than {} replicas", autoscaler.max);
+    let seen = trial.seen_by(&observer, &expected).await;
     let mut most = 0;
     observer.replay(|_, state| {
         let asked = state.values().filter_map(|a| a.status.as_ref().map(|s| s.desired_replicas));
@@ -97,10 +99,11 @@ pub async fn climb(trial: &Trial, autoscaler: &Autoscaler) -> Result<u64, Stop> 
     if most > autoscaler.max {
         return Err(trial.failed(
             CauseClass::AboveMaximum,
-            format!("never more than {} replicas", autoscaler.max),
+            expected,
             format!("{most} were asked for"),
         ));
     }
+    seen?;
     Ok(took_s)
 }
 
@@ -142,6 +145,10 @@ async fn raise(
         tokio::time::sleep(STEP).await;
         let Some(load) = current.take() else { continue };
         let stats = Stats::of(&trial.stop_load(load).await);
+        if let Some(why) = stats.not_sent {
+            let expected = format!("load enough for {} replicas", autoscaler.max);
+            return Err(Stop::inconclusive(expected, why));
+        }
         let keeps_up_ms = *keeps_up_ms
             .get_or_insert(KEEPS_UP_MS.max((SLOWER * stats.latency_ms.p90).min(SLOWEST_MS)));
         idx = if stats.failed > 0 {

@@ -7,7 +7,7 @@ use crate::k8s::{is_pod_active, is_pod_ready};
 use crate::load::ArrivalPlan;
 use crate::observe::CauseClass;
 use crate::suite::{Aspect, Held, Lane, Phase, Scenario, Start, Stop, Trial};
-use crate::wait::{self, Observer};
+use crate::wait;
 
 use super::gates;
 
@@ -33,11 +33,14 @@ async fn run(trial: &Trial) -> Result<Held, Stop> {
     let n_kept = usize::try_from(trial.target().wish() - unavailable).unwrap_or(0);
     let load = vec![Lane::Fresh(ArrivalPlan::constant(PER_SECOND))];
     let load = trial.start_load(load).await?;
-    let observer = Observer::start(trial.scope_of(front)).await?;
+    let observer = trial.observe(trial.scope_of(front)).await?;
     gates::close(trial, front).await?;
     let stuck =
         wait::until(&trial.scope_of(front), &gates::n_held(n_new), wait::POD_REPLACED).await;
     tokio::time::sleep(STUCK).await;
+    let expected =
+        format!("at most {n_new} new pods and at least {n_kept} ready ones, at every event");
+    let seen = trial.seen_by(&observer, &expected).await;
     let (mut most_new, mut fewest_ready) = (0, usize::MAX);
     observer.replay(|_, pods| {
         let live = || pods.values().filter(|pod| is_pod_active(pod));
@@ -52,12 +55,13 @@ async fn run(trial: &Trial) -> Result<Held, Stop> {
     if most_new > n_new || fewest_ready < n_kept {
         return Err(trial.failed(
             CauseClass::CapacityDip,
-            format!("at most {n_new} new pods and at least {n_kept} ready ones, at every event"),
+            expected,
             format!("{most_new} new pods at the most, {fewest_ready} ready ones at the least"),
         ));
     }
     stuck?;
     undone?;
+    seen?;
     let held = trial.no_failures(&records, "a rollout that cannot finish, and its undoing")?;
     Ok(format!("stopped at {most_new} new pods with {fewest_ready} ready; {held}"))
 }

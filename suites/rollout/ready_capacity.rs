@@ -3,7 +3,7 @@
 use crate::k8s::{is_pod_ready, is_terminating};
 use crate::observe::CauseClass;
 use crate::suite::{Aspect, Held, Phase, Scenario, Start, Stop, Trial};
-use crate::wait::{self, Observer};
+use crate::wait;
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "ready_capacity",
@@ -18,10 +18,12 @@ pub(super) const SCENARIO: Scenario = Scenario {
 async fn run(trial: &Trial) -> Result<Held, Stop> {
     let front = &trial.target().front.workload;
     let wish = usize::try_from(trial.target().wish()).unwrap_or(0);
-    let pods = Observer::start(trial.scope_of(front)).await?;
+    let pods = trial.observe(trial.scope_of(front)).await?;
     trial.start_rollout(front).await?;
     trial.rolled_out(front, wait::ROLLOUT).await?;
     trial.enter(Phase::Assess);
+    let expected = format!("at least {wish} ready pods at every event of a rollout");
+    let seen = trial.seen_by(&pods, &expected).await;
     let mut n_events = 0u32;
     let mut lowest = (usize::MAX, 0);
     pods.replay(|at, state| {
@@ -35,9 +37,10 @@ async fn run(trial: &Trial) -> Result<Held, Stop> {
     if fewest < wish {
         return Err(trial.failed(
             CauseClass::CapacityDip,
-            format!("at least {wish} ready pods at every event of a rollout"),
+            expected,
             format!("{fewest} at {:.1} s", at_ms as f64 / 1000.0),
         ));
     }
+    seen?;
     Ok(format!("never fewer than {fewest} ready pods in {n_events} events (wish {wish})"))
 }

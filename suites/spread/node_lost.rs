@@ -74,7 +74,7 @@ fn served_in_every_window(
     while start + width <= to_ms {
         let inside = |record: &&Record| {
             let at = trial.ms(record.planned);
-            (start..start + width).contains(&at)
+            (start..start + width).contains(&at) && record.outcome.not_sent().is_none()
         };
         let n_planned = records.iter().filter(inside).count();
         let n_ok = records.iter().filter(inside).filter(|record| record.outcome.is_ok()).count();

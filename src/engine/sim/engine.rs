@@ -112,6 +112,10 @@ impl Engine for SimEngine {
         Some(self)
     }
 
+    fn watches_tell_all(&self) -> bool {
+        true
+    }
+
     fn facts(&self) -> Vec<Fact> {
         let facts = self.bridge.facts().into_iter();
         facts

@@ -8,6 +8,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use rustix::io::Errno;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
@@ -100,6 +101,9 @@ impl Open {
 /// like after some seconds of silence, on other networks the silence goes on: both are a machine
 /// that does not answer. So is a name that no address is known for.
 fn refusal(error: &Error) -> Failure {
+    if let Some(limit) = own_limit(error) {
+        return Failure::NotSent(limit.to_owned());
+    }
     match error.kind() {
         ErrorKind::ConnectionRefused => Failure::Refused,
         ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted => Failure::Reset,
@@ -107,9 +111,36 @@ fn refusal(error: &Error) -> Failure {
     }
 }
 
+/// What this machine has run out of, if that is why.
+fn own_limit(error: &Error) -> Option<&'static str> {
+    Some(match Errno::from_io_error(error)? {
+        Errno::MFILE => "this process may open no more files: raise the hard limit (`ulimit -Hn`)",
+        Errno::NFILE => "this machine may open no more files: raise `sysctl fs.file-max`",
+        Errno::ADDRNOTAVAIL => {
+            "this machine has no local port left: widen `sysctl net.ipv4.ip_local_port_range`"
+        }
+        Errno::NOBUFS => "this machine has no network buffers left: give it more memory",
+        _ => return None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_sender_lacks_is_no_failure_of_the_other_end() {
+        for (errno, limit) in [
+            (Errno::MFILE, "ulimit -Hn"),
+            (Errno::NFILE, "fs.file-max"),
+            (Errno::ADDRNOTAVAIL, "ip_local_port_range"),
+            (Errno::NOBUFS, "network buffers"),
+        ] {
+            let failure = refusal(&Error::from_raw_os_error(errno.raw_os_error()));
+            let Failure::NotSent(why) = failure else { panic!("{failure:?}") };
+            assert!(why.contains(limit), "{why}");
+        }
+    }
 
     #[test]
     fn an_unreachable_host_is_one_that_does_not_answer() {

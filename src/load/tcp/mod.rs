@@ -10,12 +10,13 @@ mod tests;
 mod tls;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::header::{CONNECTION, HeaderValue};
 use http_body_util::{BodyExt as _, Full};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::time::{Instant, timeout_at};
 
 use self::connect::{Open, Sent};
@@ -36,11 +37,20 @@ struct Shared {
 }
 
 impl TcpTransport {
-    /// A transport without any open connection.
+    /// A transport without any open connection. The process may open as many files from now on as it is
+    /// allowed to at all: each connection is one, and the soft limit is often 1024.
     pub fn new() -> Self {
+        static RAISED: Once = Once::new();
+        RAISED.call_once(raise_file_limit);
         let idle = Mutex::new(BTreeMap::new());
         TcpTransport { shared: Arc::new(Shared { tls: Tls::new(), idle }) }
     }
+}
+
+fn raise_file_limit() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    // Where it may not be raised it stays, and what cannot be sent for it says so.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
 impl Default for TcpTransport {

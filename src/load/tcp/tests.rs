@@ -338,3 +338,10 @@ async fn tls_to_a_plain_port_fails_at_tls_and_a_closed_one_is_reset() {
     assert!(matches!(failure(&target, secs(5)).await, Failure::Tls(_)));
     drop(listener);
 }
+
+#[test]
+fn a_transport_may_open_as_many_files_as_the_process_is_allowed() {
+    TcpTransport::new();
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    assert_eq!(limit.current, limit.maximum);
+}

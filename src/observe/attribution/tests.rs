@@ -177,18 +177,25 @@ async fn processes_killed_for_memory_explain_as_many_cuts() {
     let start = Instant::now();
     let cut = |at_ms| record(start, at_ms, Outcome::ServerError(502), None);
     let timeline = Timeline::new(vec![moment(1_000, What::Deleted)]);
-    let class = |records: &[Record]| attribute(records, start, &timeline, &[pod("b")])[0].class;
+    let class_of = |records: &[Record], from_ms, to_ms| {
+        let kill = Kill { pod: pod("b"), from_ms, to_ms };
+        attribute(records, start, &timeline, &[kill])[0].class
+    };
+    let class = |records: &[Record]| class_of(records, 8_500, 10_000);
     assert_eq!(class(&[cut(9_000)]), CauseClass::OutOfMemory);
     assert_eq!(class(&[cut(9_000), cut(9_500)]), CauseClass::TerminationRace);
     let refused = record(start, 9_000, Outcome::Failed(Failure::Refused), None);
     assert_eq!(class(&[refused]), CauseClass::TerminationRace, "nobody was there to be killed");
+    // The kill may have been before what is judged, or after it.
+    assert_eq!(class_of(&[cut(9_000)], 1_000, 10_000), CauseClass::TerminationRace);
+    assert_eq!(class_of(&[cut(9_000)], 8_500, 30_000), CauseClass::TerminationRace);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_wrong_status_is_of_a_start_or_of_the_program() {
     let start = Instant::now();
-    let class = |at_ms, state| {
-        let records = [record(start, at_ms, Outcome::Unexpected(404), state)];
+    let class_of = |at_ms, outcome, state| {
+        let records = [record(start, at_ms, outcome, state)];
         // An old pod ends as soon as the new one is ready, and is not why the file is missing.
         let moments = vec![
             moment(20_000, What::Ready),
@@ -196,8 +203,57 @@ async fn a_wrong_status_is_of_a_start_or_of_the_program() {
         ];
         attribute(&records, start, &Timeline::new(moments), &[])[0].class
     };
-    assert_eq!(class(21_000, None), CauseClass::EarlyTraffic);
-    assert_eq!(class(21_000, Some(BackendState::Serving)), CauseClass::EarlyTraffic);
-    assert_eq!(class(19_000, None), CauseClass::AppError);
-    assert_eq!(class(40_000, Some(BackendState::Serving)), CauseClass::AppError);
+    for outcome in [Outcome::Unexpected(404), Outcome::ServerError(500)] {
+        let class = |at_ms, state| class_of(at_ms, outcome.clone(), state);
+        assert_eq!(class(21_000, None), CauseClass::EarlyTraffic);
+        assert_eq!(class(21_000, Some(BackendState::Serving)), CauseClass::EarlyTraffic);
+        assert_eq!(class(10_000, None), CauseClass::AppError);
+        assert_eq!(class(31_000, None), CauseClass::AppError, "not of the pod that ends");
+        assert_eq!(class(40_000, Some(BackendState::Serving)), CauseClass::AppError);
+        assert_eq!(class(40_000, Some(BackendState::Terminating)), CauseClass::AppError);
+    }
+    let proxy_s = Outcome::ServerError(502);
+    assert_eq!(class_of(31_000, proxy_s, None), CauseClass::TerminationRace);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_became_ready_after_the_sending_did_not_get_the_request() {
+    let start = Instant::now();
+    let class = |outcome: &Outcome, ready_ms| {
+        let mut cut = record(start, 10_000, outcome.clone(), None);
+        cut.finished += Duration::from_secs(8);
+        let moments = vec![
+            Moment { object: pod("b"), ..moment(5_000, What::Deleted) },
+            moment(9_500, What::Created),
+            moment(ready_ms, What::Ready),
+        ];
+        attribute(&[cut], start, &Timeline::new(moments), &[])[0].class
+    };
+    let bad_gateway = Outcome::ServerError(502);
+    assert_eq!(class(&bad_gateway, 9_900), CauseClass::EarlyTraffic);
+    assert_eq!(class(&bad_gateway, 10_900), CauseClass::EarlyTraffic, "watchers lag");
+    assert_eq!(class(&bad_gateway, 15_000), CauseClass::TerminationRace);
+    assert_eq!(class(&Outcome::Unexpected(404), 10_900), CauseClass::EarlyTraffic);
+    assert_eq!(class(&Outcome::Unexpected(404), 15_000), CauseClass::AppError);
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_after_the_loss_of_a_node_is_its_doing() {
+    let start = Instant::now();
+    let class = |at_ms, outcome: &Outcome| {
+        let mut silent = record(start, at_ms, outcome.clone(), None);
+        silent.finished += Duration::from_secs(10);
+        let node = ObjectRef::new("Node", "", "worker");
+        let lost = Moment { object: node, ..moment(20_000, What::node_lost()) };
+        let moments = vec![moment(15_000, What::Ready), lost];
+        attribute(&[silent], start, &Timeline::new(moments), &[])[0].class
+    };
+    for failure in [Failure::ResponseTimeout, Failure::ConnectTimeout] {
+        assert_eq!(class(25_000, &Outcome::Failed(failure)), CauseClass::NodeLost);
+    }
+    let timed_out = Outcome::ServerError(504);
+    assert_eq!(class(25_000, &timed_out), CauseClass::NodeLost);
+    assert_eq!(class(19_000, &timed_out), CauseClass::NodeLost, "it was under way");
+    assert_eq!(class(9_000, &timed_out), CauseClass::TooSlow, "it had its answer by then");
+    assert_eq!(class(90_000, &timed_out), CauseClass::TooSlow, "the proxies had dropped it");
 }

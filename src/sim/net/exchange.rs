@@ -174,6 +174,20 @@ impl Net {
         }
     }
 
+    /// Requests that pods of `node` were working on get no answer, and this is why.
+    pub(super) fn lose_in_flight(&mut self, node: &str) {
+        for exchange in self.exchanges.values_mut().filter(|exchange| exchange.outcome.is_none()) {
+            let is_there = match &exchange.path {
+                Path::Direct { node: at, .. } => at.as_deref() == Some(node),
+                Path::Ingress(proxied) => proxied.is_sent_to(node),
+                Path::Open => false,
+            };
+            if let Some(hop) = exchange.hop.as_mut().filter(|_| is_there) {
+                hop.state = HopState::NodeLost;
+            }
+        }
+    }
+
     /// Sends a result on its way to the client, `extra` after this instant and the way back.
     pub(super) fn finish(
         &mut self,

@@ -129,6 +129,7 @@ impl Net {
     /// The node is cut off.
     pub fn node_lost(&mut self, node: &str, _cx: &mut Cx<'_>) {
         self.lost.insert(Arc::from(node));
+        self.lose_in_flight(node);
     }
 
     /// The node is back.

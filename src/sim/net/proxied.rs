@@ -43,6 +43,14 @@ pub(super) struct Proxied {
     one_way: Duration,
 }
 
+impl Proxied {
+    /// Whether a process on `node` has the request.
+    pub(super) fn is_sent_to(&self, node: &str) -> bool {
+        let at = self.peer.as_ref().and_then(|peer| peer.node.as_deref());
+        self.container.is_some() && at == Some(node)
+    }
+}
+
 /// How an attempt failed, in the words of `proxy_next_upstream`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Failed {

@@ -119,6 +119,29 @@ fn a_lost_node_answers_nothing() {
 }
 
 #[test]
+fn a_request_that_a_lost_node_had_is_lost_with_it() {
+    let mut rig = Rig::new("1.37");
+    rig.service(json!({}));
+    let pod = rig.pod("a", "nginx", 0);
+    rig.run(secs(5));
+    let call = rig.call_to(2, NODE_PORT, "/");
+    rig.with(|net, machines, cx| {
+        machines.freeze(pod.container, cx);
+        net.call(call, machines, cx);
+    });
+    rig.run(millis(100));
+    rig.with(|net, machines, cx| {
+        machines.power_off(&pod.node, cx);
+        net.node_lost(&pod.node, cx);
+    });
+    rig.run(secs(60));
+    let results = rig.with(|net, _, _| net.take_results());
+    let [(_, result)] = &results[..] else { panic!("{results:?}") };
+    assert_eq!(status(result), Err(CallFailure::ResponseTimeout));
+    assert_eq!(met(result), Some(("a", HopState::NodeLost)));
+}
+
+#[test]
 fn policy_local_drops_where_no_endpoint_is_local_and_affinity_sticks() {
     let mut rig = Rig::new("1.37");
     rig.service(json!({"externalTrafficPolicy": "Local"}));
