@@ -121,6 +121,50 @@ fn a_failure_says_why_and_where_to_look() {
     }
 }
 
+/// A stack in the namespace NAMESPACE, with SPEC in the Service of line 11.
+const REFUSED: &str = "apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: NAMESPACE}
+spec:
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers: [{name: web, image: 'example.com/web:1'}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: NAMESPACE}
+spec: {type: NodePort, selector: {app: web}, SPEC}
+";
+
+#[rstest]
+#[case::no_namespace("nowhere", "ports: [{port: 80}]", r#"namespaces "nowhere" not found"#)]
+#[case::port("default", "ports: [{port: 80, nodePort: 80}]", "nodePort: Invalid value: 80")]
+#[case::address(
+    "default",
+    "ports: [{port: 80}], clusterIP: 1.2.3.4",
+    "failed to allocate IP 1.2.3.4"
+)]
+fn a_manifest_that_the_cluster_refuses_is_no_bug_of_ours(
+    #[case] namespace: &str,
+    #[case] spec: &str,
+    #[case] reason: &str,
+) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let manifest = REFUSED.replace("NAMESPACE", namespace).replace("SPEC", spec);
+    std::fs::write(path("stack.yaml"), manifest).expect("it is writable");
+    let mut command = machine();
+    command.args(["run", "--engine", "sim", "--suite", "spread::distinct_nodes"]);
+    command.args(["--manifests", &path("stack.yaml"), "--report", &path("report")]);
+    let output = command.output().expect("it starts");
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(2), "{text}{}", stderr(&output));
+    let refused = format!("stack.yaml:11: Service {namespace}/web: refused: ");
+    assert!(text.contains(&refused) && text.contains(reason), "{text}");
+}
+
 #[test]
 fn settings_come_from_flag_before_environment_before_file() {
     let folder = tempfile::tempdir().expect("a folder");
