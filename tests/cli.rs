@@ -122,7 +122,7 @@ fn a_failure_says_why_and_where_to_look() {
 }
 
 /// A stack in the namespace NAMESPACE, with SPEC in the Service of line 11.
-const REFUSED: &str = "apiVersion: apps/v1
+const STACK: &str = "apiVersion: apps/v1
 kind: Deployment
 metadata: {name: web, namespace: NAMESPACE}
 spec:
@@ -153,7 +153,7 @@ fn a_manifest_that_the_cluster_refuses_is_no_bug_of_ours(
 ) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = |name: &str| folder.path().join(name).display().to_string();
-    let manifest = REFUSED.replace("NAMESPACE", namespace).replace("SPEC", spec);
+    let manifest = STACK.replace("NAMESPACE", namespace).replace("SPEC", spec);
     std::fs::write(path("stack.yaml"), manifest).expect("it is writable");
     let mut command = machine();
     command.args(["run", "--engine", "sim", "--suite", "spread::distinct_nodes"]);
@@ -163,6 +163,24 @@ fn a_manifest_that_the_cluster_refuses_is_no_bug_of_ours(
     assert_eq!(output.status.code(), Some(2), "{text}{}", stderr(&output));
     let refused = format!("stack.yaml:11: Service {namespace}/web: refused: ");
     assert!(text.contains(&refused) && text.contains(reason), "{text}");
+}
+
+#[test]
+fn arguments_need_not_be_utf_8() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let manifest = folder.path().join(OsStr::from_bytes(b"a\xff.yaml"));
+    let stack = STACK.replace("NAMESPACE", "default").replace("SPEC", "ports: [{port: 80}]");
+    std::fs::write(&manifest, stack).expect("it is writable");
+    let mut command = machine();
+    command.args(["run", "--engine", "sim", "--suite", "spread::distinct_nodes", "--manifests"]);
+    command.arg(&manifest).arg("--report").arg(folder.path().join(OsStr::from_bytes(b"r\xff")));
+    let output = command.output().expect("it starts");
+    let text = format!("{}{}", stdout(&output), stderr(&output));
+    assert!(output.status.code().is_some_and(|code| code < 5), "{text}");
+    assert!(text.contains("/a\u{fffd}.yaml") && !text.contains("panicked"), "{text}");
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Error> {
         return dry_run(&settings);
     }
     say(&settings.headline());
-    let mut text = Text::new(settings.n_seeds).with_flags(again::flags(std::env::args()));
+    let mut text = Text::new(settings.n_seeds).with_flags(again::flags(std::env::args_os()));
     let mut trials: Vec<ScenarioOutcome> = Vec::new();
     let running = Running::new(&settings, request, whisper())?;
     let mut on_outcome = |outcome: &ScenarioOutcome| {
