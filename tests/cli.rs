@@ -70,7 +70,7 @@ fn help_is_as_reviewed(#[case] golden: &str, #[case] arguments: &[&str]) {
 #[case::no_workers(&["run", "--engine", "kind", "--workers", "0"], 2, "--workers must be")]
 #[case::no_images(&["run", "--engine", "kind", "--images", "nowhere"], 2, "--images: nowhere")]
 #[case::no_cluster(&["down", "st-none"], 2, "no cluster `st-none`")]
-#[case::report_is_a_file(&["run", "--suite", "https::redirect", "--report", "Cargo.toml/x"], 3, "--report")]
+#[case::report_is_a_file(&["run", "--suite", "https::redirect", "--report", "Cargo.toml/x"], 2, "--report")]
 fn a_mistake_gets_its_exit_code_and_a_hint(
     #[case] arguments: &[&str],
     #[case] code: i32,
@@ -119,6 +119,30 @@ fn a_failure_says_why_and_where_to_look() {
     for word in ["termination-race", "04-readiness/stack.yaml:", "preStop", "again: seatrial run"] {
         assert!(text.contains(word), "`{word}` in {text}");
     }
+}
+
+#[test]
+fn the_verdict_is_said_though_its_report_is_lost() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // It can be opened, and takes nothing.
+    std::os::unix::fs::symlink("/dev/full", folder.path().join("report.json")).expect("a link");
+    let path = folder.path().to_str().expect("it is UTF-8");
+    let output = seatrial(&["run", "--suite", "https::redirect", "--report", path]);
+    let (text, error) = (stdout(&output), stderr(&output));
+    assert_eq!(output.status.code(), Some(3), "{text}{error}");
+    assert!(text.contains("1 passed") && !text.contains("reports:"), "{text}");
+    assert!(error.contains("report.json") && error.contains("--report"), "{error}");
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_refused_before_the_run() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("file"), "mine").expect("it is writable");
+    let path = folder.path().join("file/report");
+    let path = path.to_str().expect("it is UTF-8");
+    let output = seatrial(&["run", "--suite", "https::redirect", "--report", path]);
+    assert_eq!((output.status.code(), &*stdout(&output)), (Some(2), ""), "{}", stderr(&output));
+    assert!(stderr(&output).contains(path), "{}", stderr(&output));
 }
 
 /// A stack in the namespace NAMESPACE, with SPEC in the Service of line 11.

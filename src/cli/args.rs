@@ -10,8 +10,8 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0  passed
   1  a scenario failed, was inconclusive or unknown
-  2  wrong arguments or an invalid manifest
-  3  the environment (no container engine, cluster lost, report not writable)
+  2  wrong arguments (a report folder that cannot be written, say) or an invalid manifest
+  3  the environment (no container engine, cluster lost, disk full)
   4  nothing selected
   5  a bug in Seatrial
   129, 130, 143  ended by SIGHUP, SIGINT or SIGTERM, after cleaning up
