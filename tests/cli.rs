@@ -145,6 +145,25 @@ fn a_report_that_cannot_be_written_is_refused_before_the_run() {
     assert!(stderr(&output).contains(path), "{}", stderr(&output));
 }
 
+#[test]
+fn runs_of_the_same_second_leave_a_report_each() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let manifests = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests/wordpress");
+    let run = || {
+        let mut run = machine();
+        run.args(["run", "--engine", "sim", "--suite", "https::redirect", "--manifests"]);
+        run.arg(&manifests).current_dir(folder.path()).output().expect("it starts")
+    };
+    std::thread::scope(|scope| {
+        for run in [(); 4].map(|()| scope.spawn(run)) {
+            assert!(run.join().expect("it ends").status.success());
+        }
+    });
+    let reports = std::fs::read_dir(folder.path().join("target/seatrial")).expect("the reports");
+    let reports = reports.map(|report| report.expect("an entry").path().join("report.json"));
+    assert_eq!(reports.filter(|report| report.is_file()).count(), 4);
+}
+
 /// A stack in the namespace NAMESPACE, with SPEC in the Service of line 11.
 const STACK: &str = "apiVersion: apps/v1
 kind: Deployment

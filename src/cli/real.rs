@@ -49,7 +49,7 @@ impl Running {
             ArtifactsArg::OnFailure => When::OnFailure,
             ArtifactsArg::Always => When::Always,
         };
-        let report = Folder::claim(&settings.report)?;
+        let report = settings.claim_report()?;
         let artifacts = Artifacts::new(report.path(), when);
         if settings.engine == EngineChoice::Sim {
             let session = Session::sim(request);

@@ -1,12 +1,13 @@
 //! Settings as resolved: flag > environment > file > default. The environment is read by clap.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::base::{Error, wall};
 use crate::engine::host::Programs;
 use crate::engine::sim::{GenericApp, Profile};
+use crate::report::Folder;
 use crate::stack::Stack;
 use crate::suite::provision;
 use crate::suite::{EngineChoice, RunRequest};
@@ -42,8 +43,8 @@ pub struct Settings {
     pub n_seeds: u64,
     /// The minor to simulate or to create.
     pub kubernetes: Profile,
-    /// Where reports go.
-    pub report: PathBuf,
+    /// Where reports go; by default into a folder of the run's own.
+    pub report: Option<PathBuf>,
     /// Trials to run at once.
     pub jobs: usize,
     /// Program models for images that the simulator does not know.
@@ -135,13 +136,7 @@ impl Settings {
         } else {
             args.suite.clone()
         };
-        let report = args.report.clone().or_else(|| config.report.clone()).unwrap_or_else(|| {
-            PathBuf::from(DEFAULT_REPORTS).join(format!(
-                "{}-{}",
-                wall::calendar_stamp(),
-                engine.name()
-            ))
-        });
+        let report = args.report.clone().or_else(|| config.report.clone());
         if engine == EngineChoice::Kubeconfig && context.is_none() {
             return Err(Error::usage(
                 "--engine kubeconfig needs --context NAME: the current context is never used \
@@ -195,6 +190,18 @@ impl Settings {
     /// A usage error for every fault of the manifests.
     pub fn stack(&self) -> Result<Stack, Error> {
         Stack::load(&self.manifests, &self.kubernetes)
+    }
+
+    /// The folder that reports go to.
+    ///
+    /// # Errors
+    /// A usage error: it cannot be written.
+    pub(super) fn claim_report(&self) -> Result<Folder, Error> {
+        let Some(path) = &self.report else {
+            let name = format!("{}-{}", wall::calendar_stamp(), self.engine.name());
+            return Folder::claim_new(&Path::new(DEFAULT_REPORTS).join(name));
+        };
+        Folder::claim(path)
     }
 
     /// The first line of a run: the engine and why, the version, the seeds, the stack.

@@ -24,12 +24,18 @@ impl Folder {
     pub fn claim(path: &Path) -> Result<Folder, Error> {
         let mut folder = Folder { path: path.to_owned(), made: Vec::new() };
         let proved = folder.make(path).and_then(|()| folder.prove());
-        proved.map_err(|error| {
-            Error::usage(format!(
-                "no report can be written to {}: {error}; choose another folder with --report",
-                path.display()
-            ))
-        })?;
+        proved.map_err(|error| unwritable(path, &error))?;
+        Ok(folder)
+    }
+
+    /// Claims a folder that nobody else has: `path`, or `path-2` and so on where that exists.
+    ///
+    /// # Errors
+    /// As `claim`.
+    pub fn claim_new(path: &Path) -> Result<Folder, Error> {
+        let mut folder = Folder { path: path.to_owned(), made: Vec::new() };
+        let proved = folder.make_new().and_then(|()| folder.prove());
+        proved.map_err(|error| unwritable(path, &error))?;
         Ok(folder)
     }
 
@@ -57,6 +63,28 @@ impl Folder {
         Ok(())
     }
 
+    fn make_new(&mut self) -> io::Result<()> {
+        let first = self.path.clone();
+        if let Some(parent) = first.parent() {
+            self.make(parent)?;
+        }
+        for n in 2.. {
+            match fs::create_dir(&self.path) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                    let mut name = first.clone().into_os_string();
+                    name.push(format!("-{n}"));
+                    self.path = name.into();
+                }
+                made => {
+                    made?;
+                    break;
+                }
+            }
+        }
+        self.made.push(self.path.clone());
+        Ok(())
+    }
+
     /// Makes a file there, and opens those of an earlier run.
     fn prove(&self) -> io::Result<()> {
         tempfile::NamedTempFile::new_in(&self.path)?.close()?;
@@ -68,6 +96,13 @@ impl Folder {
         }
         Ok(())
     }
+}
+
+fn unwritable(path: &Path, error: &io::Error) -> Error {
+    Error::usage(format!(
+        "no report can be written to {}: {error}; choose another folder with --report",
+        path.display()
+    ))
 }
 
 impl Drop for Folder {
@@ -101,6 +136,18 @@ mod tests {
         drop(folder);
         drop(Folder::claim(&path).expect("it is there"));
         assert_eq!(fs::read_dir(&path).expect("a folder").count(), 1, "the report alone");
+    }
+
+    #[test]
+    fn a_new_folder_is_nobody_elses() {
+        let root = tempfile::tempdir().expect("a folder");
+        let path = root.path().join("runs/20260102-030405-sim");
+        let claimed = [(); 3].map(|()| Folder::claim_new(&path).expect("it can be made"));
+        let names = claimed.each_ref().map(|folder| folder.path().file_name().expect("a name"));
+        let wanted = ["20260102-030405-sim", "20260102-030405-sim-2", "20260102-030405-sim-3"];
+        assert_eq!(names, wanted);
+        claimed.into_iter().rev().for_each(drop);
+        assert!(!root.path().join("runs").exists());
     }
 
     #[test]
