@@ -246,6 +246,36 @@ fn settings_come_from_flag_before_environment_before_file() {
 }
 
 #[test]
+fn the_file_beside_the_manifests_is_read_however_they_are_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
+        std::fs::write(path, text).expect("it is writable");
+    };
+    let stack = STACK.replace("NAMESPACE", "default").replace("SPEC", "ports: [{port: 80}]");
+    for (path, seed) in [("manifests/wordpress", 8), ("other", 9)] {
+        write(&format!("{path}/stack.yaml"), &stack);
+        write(&format!("{path}/seatrial.toml"), &format!("seed = {seed}\n"));
+    }
+    let headline = |named: Option<(&str, &str)>, typed: &[&str]| {
+        let mut command = machine();
+        command.args(["run", "--engine", "sim", "--suite", "spread::distinct_nodes"]).args(typed);
+        let output = command.envs(named).current_dir(folder.path()).output().expect("it starts");
+        stdout(&output).lines().next().unwrap_or_default().to_owned()
+    };
+    let default = "seed 8, manifests/wordpress";
+    assert!(headline(None, &["--manifests", "manifests/wordpress"]).ends_with(default));
+    assert!(headline(None, &[]).ends_with(default), "{}", headline(None, &[]));
+    let variable = Some(("SEATRIAL_MANIFESTS", "other"));
+    assert!(headline(variable, &[]).ends_with("seed 9, other"));
+    write("seatrial.toml", "seed = 7\n");
+    assert!(headline(None, &[]).ends_with(default), "as where the path is typed");
+    write("seatrial.toml", "seed = 7\nmanifests = \"other\"\n");
+    assert!(headline(None, &[]).ends_with("seed 7, other"), "it is about other manifests");
+}
+
+#[test]
 fn a_mistake_in_the_settings_file_names_its_line() {
     let folder = tempfile::tempdir().expect("a folder");
     let config = folder.path().join("seatrial.toml");

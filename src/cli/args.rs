@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::builder::FalseyValueParser;
 use clap::{Parser, Subcommand, ValueEnum};
+use serde::Deserialize;
 
 /// Exit codes, as `--help` shows them.
 const EXIT_CODES: &str = "\
@@ -58,7 +59,8 @@ pub enum EngineArg {
 }
 
 /// When a cluster stays after a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum KeepArg {
     /// The cluster goes
     Never,
@@ -69,7 +71,8 @@ pub enum KeepArg {
 }
 
 /// When evidence is gathered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum ArtifactsArg {
     /// For scenarios that did not pass
     OnFailure,
@@ -186,11 +189,13 @@ pub struct RunArgs {
     #[arg(long, env = "SEATRIAL_KEEP", value_enum, num_args = 0..=1, default_missing_value = "always")]
     pub keep: Option<KeepArg>,
     /// Use the cluster that an earlier run with the same version, topology and add-ons left, and leave it
-    #[arg(long, env = "SEATRIAL_REUSE", value_parser = FalseyValueParser::new())]
-    pub reuse: bool,
+    #[arg(long, env = "SEATRIAL_REUSE", value_name = "BOOL", value_parser = FalseyValueParser::new(),
+          num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub reuse: Option<bool>,
     /// Install missing add-ons into a cluster that exists
-    #[arg(long, env = "SEATRIAL_INSTALL_ADDONS", value_parser = FalseyValueParser::new())]
-    pub install_addons: bool,
+    #[arg(long, env = "SEATRIAL_INSTALL_ADDONS", value_name = "BOOL", value_parser = FalseyValueParser::new(),
+          num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub install_addons: Option<bool>,
     /// When events, logs and states are written beside the reports [default: on-failure]
     #[arg(long, env = "SEATRIAL_ARTIFACTS", value_enum)]
     pub artifacts: Option<ArtifactsArg>,

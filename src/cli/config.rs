@@ -9,6 +9,9 @@ use serde::Deserialize;
 use crate::base::Error;
 use crate::engine::sim::GenericApp;
 
+use super::args::{ArtifactsArg, KeepArg};
+use super::settings::DEFAULT_MANIFESTS;
+
 /// File name looked for beside the manifests and in the working folder.
 const FILE_NAME: &str = "seatrial.toml";
 
@@ -29,6 +32,11 @@ pub(super) struct Config {
     pub(super) addons: Option<PathBuf>,
     pub(super) workers: Option<usize>,
     pub(super) topology: Option<PathBuf>,
+    pub(super) jobs: Option<usize>,
+    pub(super) keep: Option<KeepArg>,
+    pub(super) reuse: Option<bool>,
+    pub(super) install_addons: Option<bool>,
+    pub(super) artifacts: Option<ArtifactsArg>,
     #[serde(default, rename = "app")]
     pub(super) apps: Vec<AppConfig>,
 }
@@ -72,23 +80,30 @@ fn default_drains() -> bool {
 }
 
 impl Config {
-    /// The named file, or the one beside `manifests`, or the one in the working folder, or nothing.
+    /// The named file, or the one beside the manifests, or the one in the working folder, or nothing.
     ///
     /// # Errors
     /// A usage error that names file and line.
     pub(super) fn load(named: Option<&Path>, manifests: Option<&Path>) -> Result<Config, Error> {
-        let beside = manifests.map(|path| {
-            if path.is_dir() { path.join(FILE_NAME) } else { path.with_file_name(FILE_NAME) }
-        });
-        let path = match named {
-            Some(path) => path.to_owned(),
-            None => match beside.filter(|path| path.is_file()) {
-                Some(path) => path,
-                None if Path::new(FILE_NAME).is_file() => PathBuf::from(FILE_NAME),
-                None => return Ok(Config::default()),
-            },
+        if let Some(path) = named {
+            return Config::read(path);
+        }
+        let here = Path::new(FILE_NAME);
+        let here = if here.is_file() { Config::read(here)? } else { Config::default() };
+        // A file that names other manifests is about those, wherever it is.
+        if manifests.is_none() && here.manifests.is_some() {
+            return Ok(here);
+        }
+        let manifests = manifests.unwrap_or(Path::new(DEFAULT_MANIFESTS));
+        let beside = match manifests.is_dir() {
+            true => manifests.join(FILE_NAME),
+            false => manifests.with_file_name(FILE_NAME),
         };
-        let text = std::fs::read_to_string(&path)
+        if beside.is_file() { Config::read(&beside) } else { Ok(here) }
+    }
+
+    fn read(path: &Path) -> Result<Config, Error> {
+        let text = std::fs::read_to_string(path)
             .map_err(|error| Error::usage(format!("cannot read {}: {error}", path.display())))?;
         toml::from_str(&text).map_err(|error| {
             let line = error.span().map_or(1, |span| line_of(&text, span.start));

@@ -18,7 +18,7 @@ use super::config::Config;
 use super::real;
 
 /// The stack that is proved when none is named.
-const DEFAULT_MANIFESTS: &str = "manifests/wordpress";
+pub(super) const DEFAULT_MANIFESTS: &str = "manifests/wordpress";
 /// Below it each run gets a folder of its own.
 const DEFAULT_REPORTS: &str = "target/seatrial";
 /// More seeds than this in one run are a typing error.
@@ -150,16 +150,16 @@ impl Settings {
             n_seeds,
             kubernetes,
             report,
-            jobs: args.jobs.unwrap_or_else(n_cores).max(1),
+            jobs: args.jobs.or(config.jobs).unwrap_or_else(n_cores).max(1),
             apps: config.apps()?,
             engine,
             engine_reason,
             cluster,
             context,
-            keep: args.keep.unwrap_or(KeepArg::Never),
-            reuse: args.reuse,
-            install_addons: args.install_addons,
-            artifacts: args.artifacts.unwrap_or(ArtifactsArg::OnFailure),
+            keep: args.keep.or(config.keep).unwrap_or(KeepArg::Never),
+            reuse: args.reuse.or(config.reuse).unwrap_or(false),
+            install_addons: args.install_addons.or(config.install_addons).unwrap_or(false),
+            artifacts: args.artifacts.or(config.artifacts).unwrap_or(ArtifactsArg::OnFailure),
             dry_run: args.dry_run,
         })
     }
@@ -291,4 +291,45 @@ fn engine(
             }
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::super::args::{Args, Command};
+    use super::*;
+
+    fn resolved(file: &str, typed: &[&str]) -> Settings {
+        let config = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(config.path(), file).expect("it is writable");
+        let path = config.path().to_str().expect("it is UTF-8");
+        let words = ["seatrial", "run", "--engine", "sim", "--config", path];
+        let args = Args::try_parse_from(words.iter().chain(typed)).expect("they are understood");
+        let Command::Run(args) = args.command else { panic!("another command") };
+        Settings::resolve(&args).expect("they can be")
+    }
+
+    #[test]
+    fn what_the_file_says_of_the_run_gives_way_to_flags() {
+        let file = "jobs = 3\nkeep = \"on-failure\"\nreuse = true\ninstall_addons = true\n\
+                    artifacts = \"always\"\n";
+        let of = |settings: Settings| {
+            let Settings { jobs, keep, reuse, install_addons, artifacts, .. } = settings;
+            (jobs, keep, reuse, install_addons, artifacts)
+        };
+        let from_file = (3, KeepArg::OnFailure, true, true, ArtifactsArg::Always);
+        assert_eq!(of(resolved(file, &[])), from_file);
+        let flags = [
+            "--jobs=2",
+            "--keep=never",
+            "--reuse=false",
+            "--install-addons=false",
+            "--artifacts=on-failure",
+        ];
+        let from_flags = (2, KeepArg::Never, false, false, ArtifactsArg::OnFailure);
+        assert_eq!(of(resolved(file, &flags)), from_flags);
+        let bare = resolved("", &["--keep", "--reuse", "--install-addons", "--jobs=1"]);
+        assert_eq!(of(bare), (1, KeepArg::Always, true, true, ArtifactsArg::OnFailure));
+    }
 }
