@@ -55,7 +55,7 @@ fn help_is_as_reviewed(#[case] golden: &str, #[case] arguments: &[&str]) {
 #[rstest]
 #[case::no_command(&[], 2, "Usage")]
 #[case::unknown_flag(&["run", "--sede", "1"], 2, "--seed")]
-#[case::no_seeds(&["run", "--seeds", "0"], 2, "--seeds must be between")]
+#[case::no_seeds(&["run", "--seeds", "0"], 2, "--seeds: 0 is not between 1 and")]
 #[case::bad_seed(&["run", "--seed", "one"], 2, "invalid value")]
 #[case::bad_engine(&["run", "--engine", "docker"], 2, "kubeconfig")]
 #[case::bad_minor(&["run", "--kubernetes", "1.12"], 2, "choose 1.20 to 1.37")]
@@ -67,7 +67,7 @@ fn help_is_as_reviewed(#[case] golden: &str, #[case] arguments: &[&str]) {
 #[case::up(&["up"], 3, "docker")]
 #[case::no_context(&["run", "--engine", "kubeconfig"], 2, "--context NAME")]
 #[case::no_kubeconfig(&["run", "--engine", "kubeconfig", "--context", "x"], 3, "KUBECONFIG")]
-#[case::no_workers(&["run", "--engine", "kind", "--workers", "0"], 2, "--workers must be")]
+#[case::no_workers(&["run", "--engine", "kind", "--workers", "0"], 2, "--workers: 0 is not between 1 and")]
 #[case::no_images(&["run", "--engine", "kind", "--images", "nowhere"], 2, "--images: nowhere")]
 #[case::no_cluster(&["down", "st-none"], 2, "no cluster `st-none`")]
 #[case::report_is_a_file(&["run", "--suite", "https::redirect", "--report", "Cargo.toml/x"], 2, "--report")]
@@ -275,13 +275,94 @@ fn the_file_beside_the_manifests_is_read_however_they_are_named() {
     assert!(headline(None, &[]).ends_with("seed 7, other"), "it is about other manifests");
 }
 
-#[test]
-fn a_mistake_in_the_settings_file_names_its_line() {
+#[rstest]
+#[case::unknown("seds = 2", 2, "seds: unknown field `seds`")]
+#[case::no_number("seed = \"one\"", 2, "seed: invalid type")]
+#[case::seeds("seeds = 0", 2, "seeds: 0 is not between 1 and 1000000")]
+#[case::workers("workers = 0", 2, "workers: 0 is not between 1 and 20")]
+#[case::minor(
+    "kubernetes = \"1.19\"",
+    2,
+    "kubernetes: Kubernetes `1.19` is not modelled; choose 1.20 to"
+)]
+#[case::images("images = \"nope\"", 2, "images: nope is no folder")]
+#[case::engine(
+    "engine = \"foo\"",
+    2,
+    "engine: unknown variant `foo`, expected one of `auto`, `sim`"
+)]
+#[case::keep("keep = true", 2, "keep: ")]
+#[case::manifests("manifests = \"nope\"", 2, "manifests: nope: no such file")]
+#[case::report("report = \"Cargo.toml/x\"", 2, "report: no report can be written to Cargo.toml/x")]
+#[case::suite("suite = [\"rolout\"]", 4, "suite: no suite or scenario is called `rolout`")]
+#[case::syntax("seed 1", 2, "")]
+fn a_mistake_in_the_settings_file_names_its_line(
+    #[case] line: &str,
+    #[case] code: i32,
+    #[case] hint: &str,
+) {
     let folder = tempfile::tempdir().expect("a folder");
-    let config = folder.path().join("seatrial.toml");
-    std::fs::write(&config, "seed = 1\nseds = 2\n").expect("it is writable");
-    let output = seatrial(&["run", "--config", config.to_str().expect("it is UTF-8")]);
+    let config = folder.path().join("c.toml");
+    std::fs::write(&config, format!("# mine\n\n{line}\n")).expect("it is writable");
+    let config = config.to_str().expect("it is UTF-8");
+    // Flags that overrule the file do not hide what is wrong in it.
+    let overruled =
+        ["--seeds=1", "--workers=1", "--kubernetes=1.30", "--engine=sim", "--keep=never"];
+    let key = line.split(' ').next().unwrap_or_default();
+    let overruled = overruled.iter().filter(|flag| flag.starts_with(&format!("--{key}=")));
+    for flags in std::iter::once(vec!["--engine=sim"]).chain(overruled.map(|flag| vec![*flag])) {
+        let output = seatrial(&[&["run", "--config", config], &flags[..]].concat());
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(code), "{text}");
+        assert!(text.contains(&format!("{config}:3: {hint}")), "{text}");
+    }
+}
+
+#[rstest]
+#[case("SEATRIAL_SEEDS", "0", "SEATRIAL_SEEDS: 0 is not between")]
+#[case("SEATRIAL_SEED", "one", "SEATRIAL_SEED: `one`: invalid digit")]
+#[case("SEATRIAL_ENGINE", "foo", "SEATRIAL_ENGINE: `foo`: choose auto, sim, kind, kubeconfig")]
+#[case("SEATRIAL_ENGINE", "kubeconfig", "SEATRIAL_ENGINE: kubeconfig needs --context NAME")]
+#[case("SEATRIAL_KUBERNETES", "1.19", "SEATRIAL_KUBERNETES: Kubernetes `1.19` is not modelled")]
+#[case("SEATRIAL_IMAGES", "nope", "SEATRIAL_IMAGES: nope is no folder")]
+#[case("SEATRIAL_CONFIG", "nope", "SEATRIAL_CONFIG: cannot read nope: ")]
+#[case("SEATRIAL_MANIFESTS", "nope", "SEATRIAL_MANIFESTS: nope: no such file")]
+#[case("SEATRIAL_REPORT", "Cargo.toml/x", "SEATRIAL_REPORT: no report can be written")]
+fn a_mistake_in_a_variable_names_it(
+    #[case] variable: &str,
+    #[case] value: &str,
+    #[case] hint: &str,
+) {
+    let output = machine().env(variable, value).arg("run").output().expect("it starts");
     let text = stderr(&output);
     assert_eq!(output.status.code(), Some(2), "{text}");
-    assert!(text.contains("seatrial.toml:2:") && text.contains("seds"), "{text}");
+    assert!(text.contains(hint), "{text}");
+}
+
+#[test]
+fn a_mistake_in_a_list_over_several_lines_names_line_and_key() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = folder.path().join("c.toml");
+    std::fs::write(&config, "suite = [\n  \"https\",\n  \"nope\",\n]\n").expect("it is writable");
+    let path = config.to_str().expect("it is UTF-8");
+    let text = stderr(&seatrial(&["run", "--engine=sim", "--config", path]));
+    assert!(text.contains(&format!("{path}:3: suite: no suite or scenario")), "{text}");
+}
+
+#[test]
+fn a_mistake_in_a_program_of_the_settings_file_names_its_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = folder.path().join("c.toml");
+    let path = config.to_str().expect("it is UTF-8");
+    for (line, hint) in [
+        ("cpu_per_request_ms = 70000", "cpu_per_request_ms: 70000 is not between 0 and 60000"),
+        ("statuses = { \"/x\" = 99 }", "statuses: 99 is no HTTP status"),
+    ] {
+        let app = format!("[[app]]\nimage = \"web\"\nport = 80\n{line}\n");
+        std::fs::write(&config, app).expect("it is writable");
+        let output = seatrial(&["run", "--engine=sim", "--config", path]);
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert!(text.contains(&format!("{path}:4: {hint}")), "{text}");
+    }
 }
