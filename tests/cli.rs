@@ -226,6 +226,29 @@ fn arguments_need_not_be_utf_8() {
     assert!(text.contains("/a\u{fffd}.yaml") && !text.contains("panicked"), "{text}");
 }
 
+#[rstest]
+#[case::file("seeds = 2", None, &[])]
+#[case::variable("", Some(("SEATRIAL_SEEDS", "2")), &[])]
+#[case::flag("", None, &["--seeds", "2"])]
+fn what_failed_at_one_of_several_seeds_is_seen_again_alone(
+    #[case] file: &str,
+    #[case] variable: Option<(&str, &str)>,
+    #[case] typed: &[&str],
+) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = folder.path().join("c.toml");
+    std::fs::write(&config, file).expect("it is writable");
+    let mut command = machine();
+    command.args(["run", "--engine=sim", "--suite=https::redirect"]).args(typed).envs(variable);
+    command.args(["--manifests", "manifests/stages/04-readiness", "--config"]).arg(&config);
+    let output = command.arg("--report").arg(folder.path()).output().expect("it starts");
+    let text = stdout(&output);
+    assert!(text.contains("2 of 2 seeds"), "{text}{}", stderr(&output));
+    let again = "again: seatrial run --suite https::redirect --seed 1 --seeds 1 --engine=sim";
+    assert!(text.contains(again), "{text}");
+    assert_eq!(text.matches("--seeds").count(), 1, "{text}");
+}
+
 #[test]
 fn settings_come_from_flag_before_environment_before_file() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -14,8 +14,13 @@ pub(super) fn flags(typed: impl IntoIterator<Item = OsString>) -> String {
     while let Some(word) = typed.next() {
         let flag = word.split_once('=').map_or(word.as_str(), |(flag, _)| flag);
         if REPLACED.contains(&flag) {
-            if flag == word {
-                typed.next();
+            let value = match word.split_once('=') {
+                Some((_, value)) => Some(value.to_owned()),
+                None => typed.next(),
+            };
+            // A file or a variable that asks for more may be overruled by it.
+            if flag == "--seeds" && value.as_deref() == Some("1") {
+                text.push_str(" --seeds 1");
             }
             continue;
         }
@@ -50,6 +55,8 @@ mod tests {
             ),
             " --engine kind --manifests my-stack"
         );
+        assert_eq!(again("seatrial run --seeds 5"), "", "the report says which");
+        assert_eq!(again("seatrial run --seeds=1 --engine sim"), " --seeds 1 --engine sim");
         let spaced = ["seatrial", "run", "--manifests", "it's here"].map(OsString::from);
         assert_eq!(flags(spaced), r" --manifests 'it'\''s here'");
     }

@@ -96,9 +96,11 @@ impl Text {
             }
         }
         if trial.verdict != Verdict::Ignored {
-            let seed = match trial.is_simulated() {
-                true => format!(" --seed {}", trial.seed),
-                false => String::new(),
+            let seed = match (self.n_seeds, trial.is_simulated()) {
+                // Whatever asked for more seeds may still be there.
+                (2.., _) => format!(" --seed {} --seeds 1", trial.seed),
+                (_, true) => format!(" --seed {}", trial.seed),
+                (_, false) => String::new(),
             };
             let _ = writeln!(
                 text,
