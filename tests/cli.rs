@@ -55,7 +55,7 @@ fn help_is_as_reviewed(#[case] golden: &str, #[case] arguments: &[&str]) {
 #[rstest]
 #[case::no_command(&[], 2, "Usage")]
 #[case::unknown_flag(&["run", "--sede", "1"], 2, "--seed")]
-#[case::no_seeds(&["run", "--seeds", "0"], 2, "--seeds must be between")]
+#[case::no_seeds(&["run", "--seeds", "0"], 2, "--seeds: 0 is not between 1 and")]
 #[case::bad_seed(&["run", "--seed", "one"], 2, "invalid value")]
 #[case::bad_engine(&["run", "--engine", "docker"], 2, "kubeconfig")]
 #[case::bad_minor(&["run", "--kubernetes", "1.12"], 2, "choose 1.20 to 1.37")]
@@ -67,10 +67,10 @@ fn help_is_as_reviewed(#[case] golden: &str, #[case] arguments: &[&str]) {
 #[case::up(&["up"], 3, "docker")]
 #[case::no_context(&["run", "--engine", "kubeconfig"], 2, "--context NAME")]
 #[case::no_kubeconfig(&["run", "--engine", "kubeconfig", "--context", "x"], 3, "KUBECONFIG")]
-#[case::no_workers(&["run", "--engine", "kind", "--workers", "0"], 2, "--workers must be")]
+#[case::no_workers(&["run", "--engine", "kind", "--workers", "0"], 2, "--workers: 0 is not between 1 and")]
 #[case::no_images(&["run", "--engine", "kind", "--images", "nowhere"], 2, "--images: nowhere")]
 #[case::no_cluster(&["down", "st-none"], 2, "no cluster `st-none`")]
-#[case::report_is_a_file(&["run", "--suite", "https::redirect", "--report", "Cargo.toml/x"], 3, "--report")]
+#[case::report_is_a_file(&["run", "--suite", "https::redirect", "--report", "Cargo.toml/x"], 2, "--report")]
 fn a_mistake_gets_its_exit_code_and_a_hint(
     #[case] arguments: &[&str],
     #[case] code: i32,
@@ -122,6 +122,134 @@ fn a_failure_says_why_and_where_to_look() {
 }
 
 #[test]
+fn the_verdict_is_said_though_its_report_is_lost() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // It can be opened, and takes nothing.
+    std::os::unix::fs::symlink("/dev/full", folder.path().join("report.json")).expect("a link");
+    let path = folder.path().to_str().expect("it is UTF-8");
+    let output = seatrial(&["run", "--suite", "https::redirect", "--report", path]);
+    let (text, error) = (stdout(&output), stderr(&output));
+    assert_eq!(output.status.code(), Some(3), "{text}{error}");
+    assert!(text.contains("1 passed") && !text.contains("reports:"), "{text}");
+    assert!(error.contains("report.json") && error.contains("--report"), "{error}");
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_refused_before_the_run() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("file"), "mine").expect("it is writable");
+    let path = folder.path().join("file/report");
+    let path = path.to_str().expect("it is UTF-8");
+    let output = seatrial(&["run", "--suite", "https::redirect", "--report", path]);
+    assert_eq!((output.status.code(), &*stdout(&output)), (Some(2), ""), "{}", stderr(&output));
+    assert!(stderr(&output).contains(path), "{}", stderr(&output));
+}
+
+#[test]
+fn runs_of_the_same_second_leave_a_report_each() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let manifests = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests/wordpress");
+    let run = || {
+        let mut run = machine();
+        run.args(["run", "--engine", "sim", "--suite", "https::redirect", "--manifests"]);
+        run.arg(&manifests).current_dir(folder.path()).output().expect("it starts")
+    };
+    std::thread::scope(|scope| {
+        for run in [(); 4].map(|()| scope.spawn(run)) {
+            assert!(run.join().expect("it ends").status.success());
+        }
+    });
+    let reports = std::fs::read_dir(folder.path().join("target/seatrial")).expect("the reports");
+    let reports = reports.map(|report| report.expect("an entry").path().join("report.json"));
+    assert_eq!(reports.filter(|report| report.is_file()).count(), 4);
+}
+
+/// A stack in the namespace NAMESPACE, with SPEC in the Service of line 11.
+const STACK: &str = "apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: NAMESPACE}
+spec:
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers: [{name: web, image: 'example.com/web:1'}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: NAMESPACE}
+spec: {type: NodePort, selector: {app: web}, SPEC}
+";
+
+#[rstest]
+#[case::no_namespace("nowhere", "ports: [{port: 80}]", r#"namespaces "nowhere" not found"#)]
+#[case::port("default", "ports: [{port: 80, nodePort: 80}]", "nodePort: Invalid value: 80")]
+#[case::address(
+    "default",
+    "ports: [{port: 80}], clusterIP: 1.2.3.4",
+    "failed to allocate IP 1.2.3.4"
+)]
+fn a_manifest_that_the_cluster_refuses_is_no_bug_of_ours(
+    #[case] namespace: &str,
+    #[case] spec: &str,
+    #[case] reason: &str,
+) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let manifest = STACK.replace("NAMESPACE", namespace).replace("SPEC", spec);
+    std::fs::write(path("stack.yaml"), manifest).expect("it is writable");
+    let mut command = machine();
+    command.args(["run", "--engine", "sim", "--suite", "spread::distinct_nodes"]);
+    command.args(["--manifests", &path("stack.yaml"), "--report", &path("report")]);
+    let output = command.output().expect("it starts");
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(2), "{text}{}", stderr(&output));
+    let refused = format!("stack.yaml:11: Service {namespace}/web: refused: ");
+    assert!(text.contains(&refused) && text.contains(reason), "{text}");
+}
+
+#[test]
+fn arguments_need_not_be_utf_8() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let manifest = folder.path().join(OsStr::from_bytes(b"a\xff.yaml"));
+    let stack = STACK.replace("NAMESPACE", "default").replace("SPEC", "ports: [{port: 80}]");
+    std::fs::write(&manifest, stack).expect("it is writable");
+    let mut command = machine();
+    command.args(["run", "--engine", "sim", "--suite", "spread::distinct_nodes", "--manifests"]);
+    command.arg(&manifest).arg("--report").arg(folder.path().join(OsStr::from_bytes(b"r\xff")));
+    let output = command.output().expect("it starts");
+    let text = format!("{}{}", stdout(&output), stderr(&output));
+    assert!(output.status.code().is_some_and(|code| code < 5), "{text}");
+    assert!(text.contains("/a\u{fffd}.yaml") && !text.contains("panicked"), "{text}");
+}
+
+#[rstest]
+#[case::file("seeds = 2", None, &[])]
+#[case::variable("", Some(("SEATRIAL_SEEDS", "2")), &[])]
+#[case::flag("", None, &["--seeds", "2"])]
+fn what_failed_at_one_of_several_seeds_is_seen_again_alone(
+    #[case] file: &str,
+    #[case] variable: Option<(&str, &str)>,
+    #[case] typed: &[&str],
+) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = folder.path().join("c.toml");
+    std::fs::write(&config, file).expect("it is writable");
+    let mut command = machine();
+    command.args(["run", "--engine=sim", "--suite=https::redirect"]).args(typed).envs(variable);
+    command.args(["--manifests", "manifests/stages/04-readiness", "--config"]).arg(&config);
+    let output = command.arg("--report").arg(folder.path()).output().expect("it starts");
+    let text = stdout(&output);
+    assert!(text.contains("2 of 2 seeds"), "{text}{}", stderr(&output));
+    let again = "again: seatrial run --suite https::redirect --seed 1 --seeds 1 --engine=sim";
+    assert!(text.contains(again), "{text}");
+    assert_eq!(text.matches("--seeds").count(), 1, "{text}");
+}
+
+#[test]
 fn settings_come_from_flag_before_environment_before_file() {
     let folder = tempfile::tempdir().expect("a folder");
     let config = folder.path().join("seatrial.toml");
@@ -141,12 +269,123 @@ fn settings_come_from_flag_before_environment_before_file() {
 }
 
 #[test]
-fn a_mistake_in_the_settings_file_names_its_line() {
+fn the_file_beside_the_manifests_is_read_however_they_are_named() {
     let folder = tempfile::tempdir().expect("a folder");
-    let config = folder.path().join("seatrial.toml");
-    std::fs::write(&config, "seed = 1\nseds = 2\n").expect("it is writable");
-    let output = seatrial(&["run", "--config", config.to_str().expect("it is UTF-8")]);
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
+        std::fs::write(path, text).expect("it is writable");
+    };
+    let stack = STACK.replace("NAMESPACE", "default").replace("SPEC", "ports: [{port: 80}]");
+    for (path, seed) in [("manifests/wordpress", 8), ("other", 9)] {
+        write(&format!("{path}/stack.yaml"), &stack);
+        write(&format!("{path}/seatrial.toml"), &format!("seed = {seed}\n"));
+    }
+    let headline = |named: Option<(&str, &str)>, typed: &[&str]| {
+        let mut command = machine();
+        command.args(["run", "--engine", "sim", "--suite", "spread::distinct_nodes"]).args(typed);
+        let output = command.envs(named).current_dir(folder.path()).output().expect("it starts");
+        stdout(&output).lines().next().unwrap_or_default().to_owned()
+    };
+    let default = "seed 8, manifests/wordpress";
+    assert!(headline(None, &["--manifests", "manifests/wordpress"]).ends_with(default));
+    assert!(headline(None, &[]).ends_with(default), "{}", headline(None, &[]));
+    let variable = Some(("SEATRIAL_MANIFESTS", "other"));
+    assert!(headline(variable, &[]).ends_with("seed 9, other"));
+    write("seatrial.toml", "seed = 7\n");
+    assert!(headline(None, &[]).ends_with(default), "as where the path is typed");
+    write("seatrial.toml", "seed = 7\nmanifests = \"other\"\n");
+    assert!(headline(None, &[]).ends_with("seed 7, other"), "it is about other manifests");
+}
+
+#[rstest]
+#[case::unknown("seds = 2", 2, "seds: unknown field `seds`")]
+#[case::no_number("seed = \"one\"", 2, "seed: invalid type")]
+#[case::seeds("seeds = 0", 2, "seeds: 0 is not between 1 and 1000000")]
+#[case::workers("workers = 0", 2, "workers: 0 is not between 1 and 20")]
+#[case::minor(
+    "kubernetes = \"1.19\"",
+    2,
+    "kubernetes: Kubernetes `1.19` is not modelled; choose 1.20 to"
+)]
+#[case::images("images = \"nope\"", 2, "images: nope is no folder")]
+#[case::engine(
+    "engine = \"foo\"",
+    2,
+    "engine: unknown variant `foo`, expected one of `auto`, `sim`"
+)]
+#[case::keep("keep = true", 2, "keep: ")]
+#[case::manifests("manifests = \"nope\"", 2, "manifests: nope: no such file")]
+#[case::report("report = \"Cargo.toml/x\"", 2, "report: no report can be written to Cargo.toml/x")]
+#[case::suite("suite = [\"rolout\"]", 4, "suite: no suite or scenario is called `rolout`")]
+#[case::syntax("seed 1", 2, "")]
+fn a_mistake_in_the_settings_file_names_its_line(
+    #[case] line: &str,
+    #[case] code: i32,
+    #[case] hint: &str,
+) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = folder.path().join("c.toml");
+    std::fs::write(&config, format!("# mine\n\n{line}\n")).expect("it is writable");
+    let config = config.to_str().expect("it is UTF-8");
+    // Flags that overrule the file do not hide what is wrong in it.
+    let overruled =
+        ["--seeds=1", "--workers=1", "--kubernetes=1.30", "--engine=sim", "--keep=never"];
+    let key = line.split(' ').next().unwrap_or_default();
+    let overruled = overruled.iter().filter(|flag| flag.starts_with(&format!("--{key}=")));
+    for flags in std::iter::once(vec!["--engine=sim"]).chain(overruled.map(|flag| vec![*flag])) {
+        let output = seatrial(&[&["run", "--config", config], &flags[..]].concat());
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(code), "{text}");
+        assert!(text.contains(&format!("{config}:3: {hint}")), "{text}");
+    }
+}
+
+#[rstest]
+#[case("SEATRIAL_SEEDS", "0", "SEATRIAL_SEEDS: 0 is not between")]
+#[case("SEATRIAL_SEED", "one", "SEATRIAL_SEED: `one`: invalid digit")]
+#[case("SEATRIAL_ENGINE", "foo", "SEATRIAL_ENGINE: `foo`: choose auto, sim, kind, kubeconfig")]
+#[case("SEATRIAL_ENGINE", "kubeconfig", "SEATRIAL_ENGINE: kubeconfig needs --context NAME")]
+#[case("SEATRIAL_KUBERNETES", "1.19", "SEATRIAL_KUBERNETES: Kubernetes `1.19` is not modelled")]
+#[case("SEATRIAL_IMAGES", "nope", "SEATRIAL_IMAGES: nope is no folder")]
+#[case("SEATRIAL_CONFIG", "nope", "SEATRIAL_CONFIG: cannot read nope: ")]
+#[case("SEATRIAL_MANIFESTS", "nope", "SEATRIAL_MANIFESTS: nope: no such file")]
+#[case("SEATRIAL_REPORT", "Cargo.toml/x", "SEATRIAL_REPORT: no report can be written")]
+fn a_mistake_in_a_variable_names_it(
+    #[case] variable: &str,
+    #[case] value: &str,
+    #[case] hint: &str,
+) {
+    let output = machine().env(variable, value).arg("run").output().expect("it starts");
     let text = stderr(&output);
     assert_eq!(output.status.code(), Some(2), "{text}");
-    assert!(text.contains("seatrial.toml:2:") && text.contains("seds"), "{text}");
+    assert!(text.contains(hint), "{text}");
+}
+
+#[test]
+fn a_mistake_in_a_list_over_several_lines_names_line_and_key() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = folder.path().join("c.toml");
+    std::fs::write(&config, "suite = [\n  \"https\",\n  \"nope\",\n]\n").expect("it is writable");
+    let path = config.to_str().expect("it is UTF-8");
+    let text = stderr(&seatrial(&["run", "--engine=sim", "--config", path]));
+    assert!(text.contains(&format!("{path}:3: suite: no suite or scenario")), "{text}");
+}
+
+#[test]
+fn a_mistake_in_a_program_of_the_settings_file_names_its_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = folder.path().join("c.toml");
+    let path = config.to_str().expect("it is UTF-8");
+    for (line, hint) in [
+        ("cpu_per_request_ms = 70000", "cpu_per_request_ms: 70000 is not between 0 and 60000"),
+        ("statuses = { \"/x\" = 99 }", "statuses: 99 is no HTTP status"),
+    ] {
+        let app = format!("[[app]]\nimage = \"web\"\nport = 80\n{line}\n");
+        std::fs::write(&config, app).expect("it is writable");
+        let output = seatrial(&["run", "--engine=sim", "--config", path]);
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert!(text.contains(&format!("{path}:4: {hint}")), "{text}");
+    }
 }

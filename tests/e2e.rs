@@ -11,7 +11,7 @@ use clap::Parser as _;
 use libtest_mimic::{Arguments, Failed, Trial};
 use seatrial::base::Error;
 use seatrial::cli::{Args, Command, Exit, Running, Settings};
-use seatrial::observe::{ScenarioOutcome, Verdict};
+use seatrial::observe::{RunOutcome, ScenarioOutcome, Verdict};
 use seatrial::report::Text;
 use seatrial::suite::{RunRequest, full_names, select};
 use seatrial::suites;
@@ -84,16 +84,16 @@ fn trial(name: String, engine: &'static str, running: &Arc<Running>) -> Trial {
     Trial::test(name, move || {
         let outcome = running.session.run(&wanted, &mut |_| {})?;
         let is_broken =
-            |s: &&ScenarioOutcome| !matches!(s.verdict, Verdict::Passed | Verdict::Ignored);
-        match outcome.scenarios.iter().find(is_broken) {
-            None => Ok(()),
-            Some(scenario) => Err(Failed::from(explain(scenario))),
+            |s: &ScenarioOutcome| !matches!(s.verdict, Verdict::Passed | Verdict::Ignored);
+        match outcome.scenarios.iter().any(is_broken) {
+            false => Ok(()),
+            true => Err(Failed::from(explain(&outcome))),
         }
     })
     .with_kind(engine)
 }
 
-/// The scenario as `seatrial run` prints it.
-fn explain(scenario: &ScenarioOutcome) -> String {
-    Text::new(1).scenario(std::slice::from_ref(scenario))
+/// The scenario of `run` as `seatrial run` prints it.
+fn explain(run: &RunOutcome) -> String {
+    Text::new(run.n_seeds).scenario(&run.scenarios)
 }

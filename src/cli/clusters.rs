@@ -14,6 +14,7 @@ use super::config::Config;
 use super::exit::Exit;
 use super::real;
 use super::run::{complain, say, whisper};
+use super::said::Said;
 use super::settings::{ClusterSettings, kubernetes, manifests};
 
 /// Brings up a kind cluster with the add-ons of a stack and leaves it running.
@@ -21,8 +22,11 @@ use super::settings::{ClusterSettings, kubernetes, manifests};
 /// # Errors
 /// As a run that cannot start.
 pub(super) fn up(args: &UpArgs) -> Result<Exit, Error> {
-    if matches!(args.engine, Some(EngineArg::Sim | EngineArg::Kubeconfig)) {
-        return Err(Error::usage("`up` makes kind clusters: leave --engine out, or say kind"));
+    let not_kind =
+        |said: &&Said<EngineArg>| matches!(said.value, EngineArg::Sim | EngineArg::Kubeconfig);
+    if let Some(said) = args.engine.as_ref().filter(not_kind) {
+        let why = "`up` makes kind clusters: leave it out, or say kind";
+        return Err(Config::default().wrong(said, why));
     }
     let (wanted, stack) = read(&args.target)?;
     let workshop = real::workshop(whisper())?;
@@ -51,10 +55,10 @@ pub(super) fn up(args: &UpArgs) -> Result<Exit, Error> {
 
 /// The kind cluster that is meant, and the stack that it is for.
 fn read(args: &TargetArgs) -> Result<(Wanted, Stack), Error> {
-    let config = Config::load(args.config.as_deref(), args.manifests.as_deref())?;
+    let config = Config::load(args.config.as_ref(), args.manifests.as_ref())?;
     let cluster = ClusterSettings::resolve(&args.cluster, &config)?;
-    let kubernetes = kubernetes(args.kubernetes.as_deref(), &config, Some(&cluster))?;
-    let stack = Stack::load(&manifests(args.manifests.as_ref(), &config), &kubernetes)?;
+    let kubernetes = kubernetes(args.kubernetes.as_ref(), &config, Some(&cluster))?;
+    let stack = Stack::load(&manifests(args.manifests.as_ref(), &config)?, &kubernetes)?;
     let wanted = Wanted {
         place: Place::Kind(real::kind_wish(&cluster, false)),
         kubernetes,

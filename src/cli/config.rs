@@ -1,6 +1,7 @@
 //! `seatrial.toml`: settings of a stack, and models for programs that the simulator does not know.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,6 +10,10 @@ use serde::Deserialize;
 use crate::base::Error;
 use crate::engine::sim::GenericApp;
 
+use super::args::{ArtifactsArg, EngineArg, KeepArg};
+use super::said::{At, Said};
+use super::settings::DEFAULT_MANIFESTS;
+
 /// File name looked for beside the manifests and in the working folder.
 const FILE_NAME: &str = "seatrial.toml";
 
@@ -16,21 +21,35 @@ const FILE_NAME: &str = "seatrial.toml";
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Config {
-    pub(super) engine: Option<String>,
-    pub(super) manifests: Option<PathBuf>,
-    pub(super) suite: Option<Vec<String>>,
+    pub(super) engine: Option<Said<EngineArg>>,
+    pub(super) manifests: Option<Said<PathBuf>>,
+    pub(super) suite: Option<Vec<Said<String>>>,
     pub(super) seed: Option<u64>,
-    pub(super) seeds: Option<u64>,
-    pub(super) kubernetes: Option<String>,
-    pub(super) report: Option<PathBuf>,
+    pub(super) seeds: Option<Said<u64>>,
+    pub(super) kubernetes: Option<Said<String>>,
+    pub(super) report: Option<Said<PathBuf>>,
     pub(super) context: Option<String>,
     pub(super) node_image: Option<String>,
-    pub(super) images: Option<PathBuf>,
-    pub(super) addons: Option<PathBuf>,
-    pub(super) workers: Option<usize>,
+    pub(super) images: Option<Said<PathBuf>>,
+    pub(super) addons: Option<Said<PathBuf>>,
+    pub(super) workers: Option<Said<usize>>,
     pub(super) topology: Option<PathBuf>,
+    pub(super) jobs: Option<usize>,
+    pub(super) keep: Option<KeepArg>,
+    pub(super) reuse: Option<bool>,
+    pub(super) install_addons: Option<bool>,
+    pub(super) artifacts: Option<ArtifactsArg>,
     #[serde(default, rename = "app")]
     pub(super) apps: Vec<AppConfig>,
+    #[serde(skip)]
+    origin: Origin,
+}
+
+/// Where settings were read.
+#[derive(Clone, Debug, Default)]
+struct Origin {
+    path: PathBuf,
+    text: String,
 }
 
 /// `[[app]]`: a generic HTTP server.
@@ -41,14 +60,13 @@ pub(super) struct AppConfig {
     port: u16,
     #[serde(default = "default_start_ms")]
     start_ms: u64,
-    #[serde(default = "default_cpu_ms")]
-    cpu_per_request_ms: f64,
+    cpu_per_request_ms: Option<Said<f64>>,
     #[serde(default = "default_memory_mib")]
     memory_mib: u64,
     #[serde(default = "default_drains")]
     drains: bool,
     #[serde(default)]
-    statuses: BTreeMap<String, u16>,
+    statuses: BTreeMap<String, Said<u16>>,
 }
 
 /// A small server is up in a second.
@@ -57,9 +75,9 @@ fn default_start_ms() -> u64 {
 }
 
 /// A small dynamic page.
-fn default_cpu_ms() -> f64 {
-    5.0
-}
+const DEFAULT_CPU: Duration = Duration::from_millis(5);
+/// A request that takes longer is a typing error.
+const CPU_MAX: Duration = Duration::from_secs(60);
 
 /// A small interpreter with an application loaded.
 fn default_memory_mib() -> u64 {
@@ -72,28 +90,84 @@ fn default_drains() -> bool {
 }
 
 impl Config {
-    /// The named file, or the one beside `manifests`, or the one in the working folder, or nothing.
+    /// The named file, or the one beside the manifests, or the one in the working folder, or nothing.
     ///
     /// # Errors
     /// A usage error that names file and line.
-    pub(super) fn load(named: Option<&Path>, manifests: Option<&Path>) -> Result<Config, Error> {
-        let beside = manifests.map(|path| {
-            if path.is_dir() { path.join(FILE_NAME) } else { path.with_file_name(FILE_NAME) }
-        });
-        let path = match named {
-            Some(path) => path.to_owned(),
-            None => match beside.filter(|path| path.is_file()) {
-                Some(path) => path,
-                None if Path::new(FILE_NAME).is_file() => PathBuf::from(FILE_NAME),
-                None => return Ok(Config::default()),
-            },
+    pub(super) fn load(
+        named: Option<&Said<PathBuf>>,
+        manifests: Option<&Said<PathBuf>>,
+    ) -> Result<Config, Error> {
+        if let Some(said) = named {
+            let read = std::fs::read_to_string(&said.value);
+            let text = read.map_err(|error| {
+                let why = format!("cannot read {}: {error}", said.value.display());
+                Config::default().wrong(said, why)
+            })?;
+            return Config::parse(&said.value, text);
+        }
+        let here = || match Path::new(FILE_NAME) {
+            path if path.is_file() => Config::read(path),
+            _ => Ok(Config::default()),
         };
-        let text = std::fs::read_to_string(&path)
+        if manifests.is_none() {
+            let here = here()?;
+            // It is about the manifests that it names, whatever is beside those.
+            if here.manifests.is_some() {
+                return Ok(here);
+            }
+        }
+        let manifests = manifests.map_or(Path::new(DEFAULT_MANIFESTS), |said| &said.value);
+        let beside = match manifests.is_dir() {
+            true => manifests.join(FILE_NAME),
+            false => manifests.with_file_name(FILE_NAME),
+        };
+        if beside.is_file() { Config::read(&beside) } else { here() }
+    }
+
+    fn read(path: &Path) -> Result<Config, Error> {
+        let text = std::fs::read_to_string(path)
             .map_err(|error| Error::usage(format!("cannot read {}: {error}", path.display())))?;
-        toml::from_str(&text).map_err(|error| {
-            let line = error.span().map_or(1, |span| line_of(&text, span.start));
-            Error::usage(format!("{}:{line}: {}", path.display(), error.message().trim()))
-        })
+        Config::parse(path, text)
+    }
+
+    fn parse(path: &Path, text: String) -> Result<Config, Error> {
+        let origin = Origin { path: path.to_owned(), text };
+        match toml::from_str(&origin.text) {
+            Ok(config) => Ok(Config { origin, ..config }),
+            Err(error) => {
+                let place = origin.place(error.span().map_or(0, |span| span.start));
+                Err(Error::usage(format!("{place}: {}", error.message().trim())))
+            }
+        }
+    }
+
+    /// Where `said` was said: a flag, a variable, or file, line and key.
+    pub(super) fn place<T>(&self, said: &Said<T>) -> String {
+        match &said.at {
+            At::Typed(name) => name.clone(),
+            At::File(offset) => self.origin.place(*offset),
+        }
+    }
+
+    /// What is wrong with what was `said`, here or on the command line.
+    pub(super) fn wrong<T>(&self, said: &Said<T>, why: impl Display) -> Error {
+        Error::usage(format!("{}: {why}", self.place(said)))
+    }
+
+    /// What was `typed`, or else `written` here; what is overruled is checked too.
+    ///
+    /// # Errors
+    /// A usage error with what `check` says, and the place.
+    pub(super) fn checked<T, U>(
+        &self,
+        typed: Option<&Said<T>>,
+        written: Option<&Said<T>>,
+        check: impl Fn(&T) -> Result<U, String>,
+    ) -> Result<Option<U>, Error> {
+        let check = |said: &Said<T>| check(&said.value).map_err(|why| self.wrong(said, why));
+        let typed = typed.map(check).transpose()?;
+        Ok(typed.or(written.map(check).transpose()?))
     }
 
     /// The program models.
@@ -101,40 +175,48 @@ impl Config {
     /// # Errors
     /// A usage error for a value out of range.
     pub(super) fn apps(&self) -> Result<Vec<GenericApp>, Error> {
-        self.apps.iter().map(AppConfig::to_model).collect()
+        self.apps.iter().map(|app| app.to_model(self)).collect()
     }
 }
 
 impl AppConfig {
-    fn to_model(&self) -> Result<GenericApp, Error> {
-        let cpu_per_request = Duration::try_from_secs_f64(self.cpu_per_request_ms / 1e3)
-            .ok()
-            .filter(|cpu| *cpu <= Duration::from_secs(60))
-            .ok_or_else(|| {
-                Error::usage(format!(
-                    "{FILE_NAME}: app `{}`: cpu_per_request_ms must be between 0 and 60000",
-                    self.image
-                ))
-            })?;
-        let bad_status = self.statuses.values().find(|status| !(100..=599).contains(*status));
+    fn to_model(&self, config: &Config) -> Result<GenericApp, Error> {
+        let cpu_per_request = config.checked(None, self.cpu_per_request_ms.as_ref(), |millis| {
+            Duration::try_from_secs_f64(millis / 1e3)
+                .ok()
+                .filter(|cpu| *cpu <= CPU_MAX)
+                .ok_or_else(|| format!("{millis} is not between 0 and {}", CPU_MAX.as_millis()))
+        })?;
+        let bad_status = self.statuses.values().find(|status| !(100..=599).contains(&status.value));
         if let Some(status) = bad_status {
-            return Err(Error::usage(format!(
-                "{FILE_NAME}: app `{}`: {status} is no HTTP status",
-                self.image
-            )));
+            let why = format!("{} is no HTTP status; write one of 100 to 599", status.value);
+            return Err(config.wrong(status, why));
         }
+        let statuses = self.statuses.iter().map(|(path, status)| (path.clone(), status.value));
         Ok(GenericApp {
             image: self.image.clone(),
             port: self.port,
             start: Duration::from_millis(self.start_ms),
-            cpu_per_request,
+            cpu_per_request: cpu_per_request.unwrap_or(DEFAULT_CPU),
             memory_bytes: self.memory_mib.saturating_mul(1 << 20),
-            statuses: self.statuses.clone(),
+            statuses: statuses.collect(),
             drains: self.drains,
         })
     }
 }
 
-fn line_of(text: &str, offset: usize) -> usize {
-    text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
+impl Origin {
+    /// File and line of the byte at `offset`, and the key whose value is written there.
+    fn place(&self, offset: usize) -> String {
+        let (before, after) = self.text.split_at_checked(offset).unwrap_or((&self.text, ""));
+        let place = format!("{}:{}", self.path.display(), before.matches('\n').count() + 1);
+        let end = before.len() + after.find('\n').unwrap_or(after.len());
+        // Of a list over several lines the key stands above.
+        let mut lines = self.text[..end].rsplit('\n').map(str::trim_start);
+        let line = lines.find(|line| line.contains('=') || !line.starts_with(['"', '\'']));
+        match line.unwrap_or_default().split_once('=').map(|(key, _)| key.trim()) {
+            Some(key) if !key.starts_with(['#', '[']) => format!("{place}: {key}"),
+            _ => place,
+        }
+    }
 }

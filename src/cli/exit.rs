@@ -46,7 +46,13 @@ impl From<Exit> for ExitCode {
 
 impl From<&Error> for Exit {
     fn from(error: &Error) -> Exit {
-        match error.class() {
+        Exit::from(error.class())
+    }
+}
+
+impl From<ErrorClass> for Exit {
+    fn from(class: ErrorClass) -> Exit {
+        match class {
             ErrorClass::Usage => Exit::Usage,
             ErrorClass::Environment => Exit::Environment,
             ErrorClass::NothingSelected => Exit::NothingSelected,
@@ -59,11 +65,22 @@ impl From<&RunOutcome> for Exit {
         match run.verdict() {
             Verdict::Passed => Exit::Passed,
             Verdict::Failed | Verdict::Inconclusive | Verdict::Unknown => Exit::Failed,
-            // The simulator depends on nothing outside; a real cluster on much.
-            Verdict::Errored if run.engine == "sim" => Exit::Bug,
-            Verdict::Errored => Exit::Environment,
+            Verdict::Errored => errored(run),
             Verdict::Ignored => Exit::NothingSelected,
         }
+    }
+}
+
+/// What a run with errors ends with: a manifest that is refused explains what went wrong after it.
+fn errored(run: &RunOutcome) -> Exit {
+    let errored = || run.scenarios.iter().filter(|trial| trial.verdict == Verdict::Errored);
+    if errored().any(|trial| trial.error_class == Some(ErrorClass::Usage)) {
+        return Exit::Usage;
+    }
+    // The simulator depends on nothing outside; a real cluster on much.
+    match errored().find(|trial| trial.error_class.is_none()) {
+        Some(_) if run.engine == "sim" => Exit::Bug,
+        _ => Exit::Environment,
     }
 }
 
@@ -94,5 +111,49 @@ pub fn main() -> ExitCode {
         }
         // The message is out already.
         Err(_panic) => Exit::Bug.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::ScenarioOutcome;
+
+    fn ended(engine: &'static str, errors: &[Option<ErrorClass>]) -> Exit {
+        let trial = |&error_class: &Option<ErrorClass>| ScenarioOutcome {
+            suite: "https",
+            scenario: "redirect",
+            seed: 1,
+            verdict: Verdict::Errored,
+            message: String::new(),
+            causes: Vec::new(),
+            error_class,
+            requests: None,
+            wall_ms: 0,
+            virtual_ms: 0,
+            trace_hash: None,
+            diagnosis: Vec::new(),
+        };
+        Exit::from(&RunOutcome {
+            engine,
+            engine_reason: String::new(),
+            kubernetes: "1.37".into(),
+            seed: 1,
+            n_seeds: 1,
+            manifests: String::new(),
+            scenarios: errors.iter().map(trial).collect(),
+            wall_ms: 0,
+        })
+    }
+
+    #[test]
+    fn an_error_ends_the_run_by_whose_fault_it_is() {
+        let (usage, environment) = (Some(ErrorClass::Usage), Some(ErrorClass::Environment));
+        for engine in ["sim", "kind", "kubeconfig"] {
+            assert_eq!(ended(engine, &[None, usage, environment]), Exit::Usage, "{engine}");
+            assert_eq!(ended(engine, &[environment]), Exit::Environment, "{engine}");
+        }
+        assert_eq!(ended("sim", &[environment, None]), Exit::Bug);
+        assert_eq!(ended("kind", &[None]), Exit::Environment);
     }
 }

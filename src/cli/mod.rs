@@ -11,9 +11,11 @@ mod config;
 mod exit;
 mod real;
 mod run;
+mod said;
 mod settings;
 
 pub use args::{Args, ArtifactsArg, Command, EngineArg, KeepArg, RunArgs};
 pub use exit::{Exit, main};
 pub use real::{Running, open_cluster};
+pub use said::Said;
 pub use settings::{ClusterSettings, Settings};

@@ -14,7 +14,7 @@ use crate::engine::host::{Paths, Programs, Scope, sweep_with};
 use crate::engine::kind::EngineHints;
 use crate::engine::real::Access;
 use crate::engine::sim::Profile;
-use crate::report::{self, Live, Watcher};
+use crate::report::{self, Folder, Live, Watcher};
 use crate::stack::Stack;
 use crate::suite::provision::{self, Fate, KindWish, Place, Provisioned, Tell, Wanted, Workshop};
 use crate::suite::{
@@ -29,6 +29,8 @@ use super::settings::{ClusterSettings, Settings};
 pub struct Running {
     /// Runs the scenarios.
     pub session: Session,
+    /// Where its reports go.
+    pub report: Folder,
     failed: Arc<AtomicBool>,
     signals: Option<Signals>,
     // Dropped after the session, which holds the board.
@@ -39,21 +41,23 @@ impl Running {
     /// A session on the engine of `settings`.
     ///
     /// # Errors
-    /// Environment: there is no place for leases, or signals cannot be listened for.
+    /// Usage: the folder of the reports cannot be written. Environment: there is no place for
+    /// leases, or signals cannot be listened for.
     pub fn new(settings: &Settings, request: RunRequest, say: Tell) -> Result<Running, Error> {
         let failed = Arc::new(AtomicBool::new(false));
         let when = match settings.artifacts {
             ArtifactsArg::OnFailure => When::OnFailure,
             ArtifactsArg::Always => When::Always,
         };
-        let artifacts = Artifacts::new(&settings.report, when);
+        let report = settings.claim_report()?;
+        let artifacts = Artifacts::new(report.path(), when);
         if settings.engine == EngineChoice::Sim {
             let session = Session::sim(request);
             let session = match settings.artifacts {
                 ArtifactsArg::Always => session.with_artifacts(artifacts),
                 ArtifactsArg::OnFailure => session,
             };
-            return Ok(Running { session, failed, signals: None, _watching: None });
+            return Ok(Running { session, report, failed, signals: None, _watching: None });
         }
         let workshop = workshop(Arc::clone(&say))?;
         let signals = workshop.signals.clone();
@@ -68,7 +72,7 @@ impl Running {
         };
         let session = Session::opening(request, move || Box::pin(opening.open()));
         let session = session.with_board(board);
-        Ok(Running { session, failed, signals, _watching: Some(watching) })
+        Ok(Running { session, report, failed, signals, _watching: Some(watching) })
     }
 
     /// Says that a scenario did not pass: it decides whether the cluster stays.

@@ -26,10 +26,10 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Error> {
     if settings.dry_run {
         return dry_run(&settings);
     }
-    say(&settings.headline());
-    let mut text = Text::new(settings.n_seeds).with_flags(again::flags(std::env::args()));
-    let mut trials: Vec<ScenarioOutcome> = Vec::new();
     let running = Running::new(&settings, request, whisper())?;
+    say(&settings.headline());
+    let mut text = Text::new(settings.n_seeds).with_flags(again::flags(std::env::args_os()));
+    let mut trials: Vec<ScenarioOutcome> = Vec::new();
     let mut on_outcome = |outcome: &ScenarioOutcome| {
         if !matches!(outcome.verdict, Verdict::Passed | Verdict::Ignored) {
             running.note_failure();
@@ -59,8 +59,10 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Error> {
         }
     };
     let run = ran.and_then(|run| {
-        report::write(&run, &settings.report)?;
-        say(&Text::summary(&run, Some(&settings.report)));
+        // The verdict first: it is what the run was for.
+        say(&Text::summary(&run));
+        report::write(&run, running.report.path())?;
+        say(&format!("reports: {}\n", running.report.path().display()));
         Ok(run)
     });
     // What is left on the machine matters more than a verdict.

@@ -1,23 +1,25 @@
 //! Settings as resolved: flag > environment > file > default. The environment is read by clap.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::base::{Error, wall};
 use crate::engine::host::Programs;
 use crate::engine::sim::{GenericApp, Profile};
+use crate::report::Folder;
 use crate::stack::Stack;
 use crate::suite::provision;
-use crate::suite::{EngineChoice, RunRequest};
+use crate::suite::{EngineChoice, RunRequest, select};
 use crate::suites;
 
 use super::args::{ArtifactsArg, ClusterArgs, EngineArg, KeepArg, RunArgs};
 use super::config::Config;
 use super::real;
+use super::said::Said;
 
 /// The stack that is proved when none is named.
-const DEFAULT_MANIFESTS: &str = "manifests/wordpress";
+pub(super) const DEFAULT_MANIFESTS: &str = "manifests/wordpress";
 /// Below it each run gets a folder of its own.
 const DEFAULT_REPORTS: &str = "target/seatrial";
 /// More seeds than this in one run are a typing error.
@@ -42,8 +44,8 @@ pub struct Settings {
     pub n_seeds: u64,
     /// The minor to simulate or to create.
     pub kubernetes: Profile,
-    /// Where reports go.
-    pub report: PathBuf,
+    /// Where reports go, and where that was said; by default into a folder of the run's own.
+    pub report: Option<(PathBuf, String)>,
     /// Trials to run at once.
     pub jobs: usize,
     /// Program models for images that the simulator does not know.
@@ -85,23 +87,25 @@ impl ClusterSettings {
     /// # Errors
     /// A usage error for a value that cannot be.
     pub(super) fn resolve(args: &ClusterArgs, config: &Config) -> Result<Self, Error> {
-        let workers = args.workers.or(config.workers);
-        if workers.is_some_and(|workers| !(1..=WORKERS_MAX).contains(&workers)) {
-            return Err(Error::usage(format!("--workers must be between 1 and {WORKERS_MAX}")));
-        }
-        let folder = |flag: &str, typed: &Option<PathBuf>, configured: &Option<PathBuf>| {
-            let path = typed.clone().or_else(|| configured.clone());
-            match path {
-                Some(path) if !path.is_dir() => {
-                    Err(Error::usage(format!("{flag}: {} is no folder", path.display())))
+        let workers =
+            config.checked(args.workers.as_ref(), config.workers.as_ref(), |&n| {
+                match (1..=WORKERS_MAX).contains(&n) {
+                    true => Ok(n),
+                    false => Err(format!("{n} is not between 1 and {WORKERS_MAX}")),
                 }
-                path => Ok(path),
-            }
+            })?;
+        // The folder that is overruled may be one of another machine.
+        let folder = |typed: &Option<Said<PathBuf>>, written: &Option<Said<PathBuf>>| {
+            let said = typed.as_ref().or(written.as_ref());
+            config.checked(said, None, |path| match path.is_dir() {
+                true => Ok(path.clone()),
+                false => Err(format!("{} is no folder; name one", path.display())),
+            })
         };
         Ok(ClusterSettings {
             node_image: args.node_image.clone().or_else(|| config.node_image.clone()),
-            images: folder("--images", &args.images, &config.images)?,
-            addons: folder("--addons", &args.addons, &config.addons)?,
+            images: folder(&args.images, &config.images)?,
+            addons: folder(&args.addons, &config.addons)?,
             workers,
             topology: args.topology.clone().or_else(|| config.topology.clone()),
         })
@@ -114,57 +118,58 @@ impl Settings {
     /// # Errors
     /// A usage error for a value that cannot be.
     pub fn resolve(args: &RunArgs) -> Result<Settings, Error> {
-        let config = Config::load(args.config.as_deref(), args.manifests.as_deref())?;
+        let config = Config::load(args.config.as_ref(), args.manifests.as_ref())?;
         let cluster = ClusterSettings::resolve(&args.cluster, &config)?;
-        let typed = args.kubernetes.as_deref();
+        let typed = args.kubernetes.as_ref();
         let context = args.context.clone().or_else(|| config.context.clone());
-        let asked = asked_engine(args.engine, config.engine.as_deref())?;
-        let kubernetes = match (asked, &context, typed.or(config.kubernetes.as_deref())) {
+        let said = args.engine.as_ref().or(config.engine.as_ref());
+        let asked = said.map_or(EngineArg::Auto, |said| said.value);
+        if let (EngineArg::Kubeconfig, Some(said), None) = (asked, said, &context) {
+            return Err(config.wrong(
+                said,
+                "kubeconfig needs --context NAME: the current context is never used unasked; \
+                 `kubectl config get-contexts` lists them",
+            ));
+        }
+        let kubernetes = match (asked, &context, typed.or(config.kubernetes.as_ref())) {
             (EngineArg::Kubeconfig, Some(context), None) => real::minor_of(context)?,
             (EngineArg::Sim, ..) => kubernetes(typed, &config, None)?,
             _ => kubernetes(typed, &config, Some(&cluster))?,
         };
         let (engine, engine_reason) = engine(asked, &cluster, kubernetes)?;
-        let manifests = manifests(args.manifests.as_ref(), &config);
-        let n_seeds = args.seeds.or(config.seeds).unwrap_or(1);
-        if !(1..=SEEDS_MAX).contains(&n_seeds) {
-            return Err(Error::usage(format!("--seeds must be between 1 and {SEEDS_MAX}")));
-        }
-        let selection = if args.suite.is_empty() {
-            config.suite.clone().unwrap_or_default()
-        } else {
-            args.suite.clone()
+        let manifests = manifests(args.manifests.as_ref(), &config)?;
+        let n_seeds = config.checked(args.seeds.as_ref(), config.seeds.as_ref(), |&n| match (1
+            ..=SEEDS_MAX)
+            .contains(&n)
+        {
+            true => Ok(n),
+            false => Err(format!("{n} is not between 1 and {SEEDS_MAX}")),
+        })?;
+        let selection = match (&args.suite[..], &config.suite) {
+            ([], Some(written)) => selection(written, &config)?,
+            (typed, _) => selection(typed, &config)?,
         };
-        let report = args.report.clone().or_else(|| config.report.clone()).unwrap_or_else(|| {
-            PathBuf::from(DEFAULT_REPORTS).join(format!(
-                "{}-{}",
-                wall::calendar_stamp(),
-                engine.name()
-            ))
-        });
-        if engine == EngineChoice::Kubeconfig && context.is_none() {
-            return Err(Error::usage(
-                "--engine kubeconfig needs --context NAME: the current context is never used \
-                 unasked; `kubectl config get-contexts` lists them",
-            ));
-        }
+        let report = args.report.as_ref().or(config.report.as_ref());
+        let report = report.map(|said| (said.value.clone(), config.place(said)));
         Ok(Settings {
             manifests,
             selection,
-            seed: args.seed.or(config.seed).unwrap_or(1),
-            n_seeds,
+            seed: value(&args.seed).or(config.seed).unwrap_or(1),
+            n_seeds: n_seeds.unwrap_or(1),
             kubernetes,
             report,
-            jobs: args.jobs.unwrap_or_else(n_cores).max(1),
+            jobs: value(&args.jobs).or(config.jobs).unwrap_or_else(n_cores).max(1),
             apps: config.apps()?,
             engine,
             engine_reason,
             cluster,
             context,
-            keep: args.keep.unwrap_or(KeepArg::Never),
-            reuse: args.reuse,
-            install_addons: args.install_addons,
-            artifacts: args.artifacts.unwrap_or(ArtifactsArg::OnFailure),
+            keep: value(&args.keep).or(config.keep).unwrap_or(KeepArg::Never),
+            reuse: args.reuse.or(config.reuse).unwrap_or(false),
+            install_addons: args.install_addons.or(config.install_addons).unwrap_or(false),
+            artifacts: value(&args.artifacts)
+                .or(config.artifacts)
+                .unwrap_or(ArtifactsArg::OnFailure),
             dry_run: args.dry_run,
         })
     }
@@ -201,6 +206,18 @@ impl Settings {
         Ok(stack)
     }
 
+    /// The folder that reports go to.
+    ///
+    /// # Errors
+    /// A usage error: it cannot be written.
+    pub(super) fn claim_report(&self) -> Result<Folder, Error> {
+        let Some((path, place)) = &self.report else {
+            let name = format!("{}-{}", wall::calendar_stamp(), self.engine.name());
+            return Folder::claim_new(&Path::new(DEFAULT_REPORTS).join(name));
+        };
+        Folder::claim(path).map_err(|error| Error::usage(format!("{place}: {error}")))
+    }
+
     /// The first line of a run: the engine and why, the version, the seeds, the stack.
     pub fn headline(&self) -> String {
         let seeds = match self.n_seeds {
@@ -218,9 +235,33 @@ impl Settings {
     }
 }
 
+fn value<T: Copy>(said: &Option<Said<T>>) -> Option<T> {
+    said.as_ref().map(|said| said.value)
+}
+
+/// The names in `said`, which there must be.
+fn selection(said: &[Said<String>], config: &Config) -> Result<Vec<String>, Error> {
+    let named = |said: &Said<String>| {
+        let name = said.value.clone();
+        match select(suites::all(), std::slice::from_ref(&name)) {
+            Ok(_) => Ok(name),
+            Err(error) => Err(Error::nothing_selected(format!("{}: {error}", config.place(said)))),
+        }
+    };
+    said.iter().map(named).collect()
+}
+
 /// The stack: as typed, as configured, or the reference stack.
-pub(super) fn manifests(typed: Option<&PathBuf>, config: &Config) -> PathBuf {
-    typed.or(config.manifests.as_ref()).cloned().unwrap_or_else(|| PathBuf::from(DEFAULT_MANIFESTS))
+///
+/// # Errors
+/// A usage error: there is no such path.
+pub(super) fn manifests(typed: Option<&Said<PathBuf>>, config: &Config) -> Result<PathBuf, Error> {
+    let said = typed.or(config.manifests.as_ref());
+    let path = config.checked(said, None, |path| match path.try_exists() {
+        Ok(false) => Err(format!("{}: no such file or folder; name one of YAML", path.display())),
+        _ => Ok(path.clone()),
+    })?;
+    Ok(path.unwrap_or_else(|| PathBuf::from(DEFAULT_MANIFESTS)))
 }
 
 /// The Kubernetes minor: as typed, as configured, as the tag of the node image of `cluster` says,
@@ -229,12 +270,13 @@ pub(super) fn manifests(typed: Option<&PathBuf>, config: &Config) -> PathBuf {
 /// # Errors
 /// A usage error for a minor that is not known.
 pub(super) fn kubernetes(
-    typed: Option<&str>,
+    typed: Option<&Said<String>>,
     config: &Config,
     cluster: Option<&ClusterSettings>,
 ) -> Result<Profile, Error> {
-    if let Some(text) = typed.or(config.kubernetes.as_deref()) {
-        return text.parse().map_err(|error: String| Error::usage(error));
+    let said = config.checked(typed, config.kubernetes.as_ref(), |text| text.parse())?;
+    if let Some(profile) = said {
+        return Ok(profile);
     }
     let image = cluster.and_then(|cluster| cluster.node_image.as_deref());
     Ok(image.and_then(minor_in_tag).unwrap_or(Profile::NEWEST))
@@ -249,20 +291,6 @@ fn minor_in_tag(image: &str) -> Option<Profile> {
 
 fn n_cores() -> usize {
     std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
-}
-
-/// The engine as typed or as configured.
-fn asked_engine(typed: Option<EngineArg>, configured: Option<&str>) -> Result<EngineArg, Error> {
-    match (typed, configured) {
-        (Some(engine), _) => Ok(engine),
-        (None, None | Some("auto")) => Ok(EngineArg::Auto),
-        (None, Some("sim")) => Ok(EngineArg::Sim),
-        (None, Some("kind")) => Ok(EngineArg::Kind),
-        (None, Some("kubeconfig")) => Ok(EngineArg::Kubeconfig),
-        (None, Some(other)) => Err(Error::usage(format!(
-            "seatrial.toml: engine `{other}` is unknown; choose auto, sim, kind or kubeconfig"
-        ))),
-    }
 }
 
 /// The engine that `asked` means, and why.
@@ -288,4 +316,45 @@ fn engine(
             }
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::super::args::{Args, Command};
+    use super::*;
+
+    fn resolved(file: &str, typed: &[&str]) -> Settings {
+        let config = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(config.path(), file).expect("it is writable");
+        let path = config.path().to_str().expect("it is UTF-8");
+        let words = ["seatrial", "run", "--engine", "sim", "--config", path];
+        let args = Args::try_parse_from(words.iter().chain(typed)).expect("they are understood");
+        let Command::Run(args) = args.command else { panic!("another command") };
+        Settings::resolve(&args).expect("they can be")
+    }
+
+    #[test]
+    fn what_the_file_says_of_the_run_gives_way_to_flags() {
+        let file = "jobs = 3\nkeep = \"on-failure\"\nreuse = true\ninstall_addons = true\n\
+                    artifacts = \"always\"\n";
+        let of = |settings: Settings| {
+            let Settings { jobs, keep, reuse, install_addons, artifacts, .. } = settings;
+            (jobs, keep, reuse, install_addons, artifacts)
+        };
+        let from_file = (3, KeepArg::OnFailure, true, true, ArtifactsArg::Always);
+        assert_eq!(of(resolved(file, &[])), from_file);
+        let flags = [
+            "--jobs=2",
+            "--keep=never",
+            "--reuse=false",
+            "--install-addons=false",
+            "--artifacts=on-failure",
+        ];
+        let from_flags = (2, KeepArg::Never, false, false, ArtifactsArg::OnFailure);
+        assert_eq!(of(resolved(file, &flags)), from_flags);
+        let bare = resolved("", &["--keep", "--reuse", "--install-addons", "--jobs=1"]);
+        assert_eq!(of(bare), (1, KeepArg::Always, true, true, ArtifactsArg::OnFailure));
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::base::ObjectRef;
+use crate::base::{ErrorClass, ObjectRef};
 
 /// The verdict on a scenario, and the worst of them on a suite or a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -108,6 +108,8 @@ pub struct ScenarioOutcome {
     pub message: String,
     /// Why it did not pass, in the order of a pod's life.
     pub causes: Vec<Cause>,
+    /// Whose fault an error is, where that is known.
+    pub error_class: Option<ErrorClass>,
     /// Requests sent, if any.
     pub requests: Option<Requests>,
     /// Real time it took, in milliseconds.

@@ -4,6 +4,7 @@
 //! Time and errors: durations carry a unit; order is declaration order; a write error is an environment error.
 //! Source: JUnit as Jenkins and GitLab read it; report.schema.json. Proof: tests/report.rs.
 
+mod folder;
 mod json;
 mod junit;
 mod progress;
@@ -15,10 +16,14 @@ use std::path::Path;
 use crate::base::Error;
 use crate::observe::RunOutcome;
 
+pub use folder::Folder;
 pub use json::{SCHEMA, report_json};
 pub use junit::junit_xml;
 pub use progress::{Live, Watcher, describe, watch};
 pub use text::{Text, duration_text};
+
+const JSON_FILE: &str = "report.json";
+const JUNIT_FILE: &str = "junit.xml";
 
 /// Writes `report.json` and `junit.xml` into `folder`, which is created if need be.
 ///
@@ -33,7 +38,7 @@ pub fn write(run: &RunOutcome, folder: &Path) -> Result<(), Error> {
     };
     fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
     let json = serde_json::to_string_pretty(&report_json(run)).unwrap_or_default() + "\n";
-    for (name, content) in [("report.json", json), ("junit.xml", junit_xml(run))] {
+    for (name, content) in [(JSON_FILE, json), (JUNIT_FILE, junit_xml(run))] {
         let path = folder.join(name);
         fs::write(&path, content).map_err(|error| failed(&path, error))?;
     }

@@ -1,7 +1,6 @@
 //! The text a person reads: the engine and why, a line per scenario, the failures, a summary.
 
 use std::fmt::Write as _;
-use std::path::Path;
 
 use crate::observe::{Cause, RunOutcome, ScenarioOutcome, Verdict};
 
@@ -54,8 +53,8 @@ impl Text {
         text
     }
 
-    /// The last lines: counts, time, and where the reports are.
-    pub fn summary(run: &RunOutcome, folder: Option<&Path>) -> String {
+    /// The last line: counts and time.
+    pub fn summary(run: &RunOutcome) -> String {
         let mut text = String::from("\n");
         let verdicts = [
             Verdict::Passed,
@@ -79,9 +78,6 @@ impl Text {
             duration_text(run.wall_ms),
             cluster_time(run)
         );
-        if let Some(folder) = folder {
-            let _ = writeln!(text, "reports: {}", folder.display());
-        }
         text
     }
 
@@ -100,9 +96,11 @@ impl Text {
             }
         }
         if trial.verdict != Verdict::Ignored {
-            let seed = match trial.is_simulated() {
-                true => format!(" --seed {}", trial.seed),
-                false => String::new(),
+            let seed = match (self.n_seeds, trial.is_simulated()) {
+                // Whatever asked for more seeds may still be there.
+                (2.., _) => format!(" --seed {} --seeds 1", trial.seed),
+                (_, true) => format!(" --seed {}", trial.seed),
+                (_, false) => String::new(),
             };
             let _ = writeln!(
                 text,

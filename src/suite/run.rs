@@ -9,7 +9,7 @@ use std::sync::{Arc, mpsc};
 use serde_json::Value;
 
 use crate::base::wall::Stopwatch;
-use crate::base::{Error, ObjectRef};
+use crate::base::{Error, ErrorClass, ObjectRef};
 use crate::engine::sim::GenericApp;
 use crate::k8s::Profile;
 use crate::observe::{Cause, Requests, RunOutcome, ScenarioOutcome, Verdict};
@@ -102,6 +102,7 @@ pub(super) struct Judged {
     pub verdict: Verdict,
     pub message: String,
     pub causes: Vec<Cause>,
+    pub error_class: Option<ErrorClass>,
     pub requests: Option<Requests>,
     pub diagnosis: Vec<String>,
     pub virtual_ms: u64,
@@ -116,6 +117,7 @@ impl Judged {
             verdict: stop.verdict,
             message: stop.message,
             causes: stop.causes,
+            error_class: stop.error_class,
             requests: None,
             diagnosis: Vec::new(),
             virtual_ms: 0,
@@ -133,6 +135,7 @@ impl Judged {
             verdict: self.verdict,
             message: self.message,
             causes: self.causes,
+            error_class: self.error_class,
             requests: self.requests,
             wall_ms: started.elapsed_ms(),
             virtual_ms: self.virtual_ms,
@@ -221,7 +224,7 @@ fn run_job(request: &RunRequest, job: &Job<'_>, artifacts: Option<&Artifacts>) -
     let judged = catch_unwind(AssertUnwindSafe(|| sim::run_trial(request, job, artifacts)));
     let judged = match judged {
         Ok(Ok(judged)) => judged,
-        Ok(Err(error)) => Judged::from_stop(Stop::errored(error.to_string())),
+        Ok(Err(error)) => Judged::from_stop(Stop::from(error)),
         Err(panic) => Judged::from_stop(panicked(&*panic)),
     };
     judged.into_outcome(job, started)

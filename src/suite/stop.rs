@@ -1,6 +1,6 @@
 //! Why a scenario ends without its claim.
 
-use crate::base::Error;
+use crate::base::{Error, ErrorClass};
 use crate::observe::{Cause, Verdict};
 use crate::wait::WaitError;
 
@@ -13,13 +13,19 @@ pub struct Stop {
     pub message: String,
     /// Why, as far as known.
     pub causes: Vec<Cause>,
+    /// Whose fault an error is, where that is known.
+    pub error_class: Option<ErrorClass>,
 }
 
 impl Stop {
+    fn new(verdict: Verdict, message: String) -> Self {
+        Stop { verdict, message, causes: Vec::new(), error_class: None }
+    }
+
     /// The claim is broken.
     pub fn failed(expected: impl AsRef<str>, seen: impl AsRef<str>) -> Self {
         let message = format!("expected: {}\nseen: {}", expected.as_ref(), seen.as_ref());
-        Stop { verdict: Verdict::Failed, message, causes: Vec::new() }
+        Stop::new(Verdict::Failed, message)
     }
 
     /// There was too little to see.
@@ -29,17 +35,17 @@ impl Stop {
 
     /// The model lacks something that matters.
     pub fn unknown(message: impl Into<String>) -> Self {
-        Stop { verdict: Verdict::Unknown, message: message.into(), causes: Vec::new() }
+        Stop::new(Verdict::Unknown, message.into())
     }
 
     /// The scenario does not apply.
     pub fn ignored(reason: impl Into<String>) -> Self {
-        Stop { verdict: Verdict::Ignored, message: reason.into(), causes: Vec::new() }
+        Stop::new(Verdict::Ignored, reason.into())
     }
 
     /// The harness or the environment broke.
     pub fn errored(message: impl Into<String>) -> Self {
-        Stop { verdict: Verdict::Errored, message: message.into(), causes: Vec::new() }
+        Stop::new(Verdict::Errored, message.into())
     }
 
     /// With one more cause.
@@ -61,7 +67,7 @@ impl Stop {
 impl From<WaitError> for Stop {
     fn from(error: WaitError) -> Self {
         let verdict = if error.is_timeout() { Verdict::Failed } else { Verdict::Errored };
-        Stop { verdict, message: error.to_string(), causes: Vec::new() }
+        Stop::new(verdict, error.to_string())
     }
 }
 
@@ -77,6 +83,6 @@ impl From<kube::Error> for Stop {
 
 impl From<Error> for Stop {
     fn from(error: Error) -> Self {
-        Stop::errored(error.to_string())
+        Stop { error_class: Some(error.class()), ..Stop::errored(error.to_string()) }
     }
 }
