@@ -44,10 +44,11 @@ pub struct ApplyError {
 }
 
 impl ApplyError {
-    /// Whether the API server looked at the object and does not want it: trying again is no use.
+    /// Whether the API server looked at the object and does not want it: trying again is no use. A
+    /// missing right, a conflict and too many requests say nothing of the object.
     pub fn is_refusal(&self) -> bool {
-        !self.discovery
-            && matches!(&self.error, kube::Error::Api(status) if (400..500).contains(&status.code))
+        let of_object = |code| (400..500).contains(&code) && !matches!(code, 401 | 403 | 409 | 429);
+        !self.discovery && matches!(&self.error, kube::Error::Api(status) if of_object(status.code))
     }
 
     /// In words.

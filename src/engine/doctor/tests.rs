@@ -338,9 +338,16 @@ async fn a_taken_port_is_found() {
     let findings = machine.examine().await;
     let found = findings.iter().find(|finding| finding.name == "host ports").expect("looked at");
     assert_eq!((found.level, found.seen.clone()), (Level::Fatal, format!("{port} is taken")));
-    drop(listener);
-    let findings = machine.examine().await;
-    assert_eq!(worst(&findings), Level::Ok);
+    for _ in 0..10 {
+        let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        machine.wish.ports = vec![free.local_addr().expect("bound").port()];
+        drop(free);
+        if worst(&machine.examine().await) == Level::Ok {
+            return;
+        }
+        // Somebody else took it since.
+    }
+    panic!("none is found free");
 }
 
 #[tokio::test]
