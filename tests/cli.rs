@@ -183,7 +183,6 @@ spec: {type: NodePort, selector: {app: web}, SPEC}
 
 #[rstest]
 #[case::no_namespace("nowhere", "ports: [{port: 80}]", r#"namespaces "nowhere" not found"#)]
-#[case::port("default", "ports: [{port: 80, nodePort: 80}]", "nodePort: Invalid value: 80")]
 #[case::address(
     "default",
     "ports: [{port: 80}], clusterIP: 1.2.3.4",
@@ -206,6 +205,24 @@ fn a_manifest_that_the_cluster_refuses_is_no_bug_of_ours(
     assert_eq!(output.status.code(), Some(2), "{text}{}", stderr(&output));
     let refused = format!("stack.yaml:11: Service {namespace}/web: refused: ");
     assert!(text.contains(&refused) && text.contains(reason), "{text}");
+}
+
+#[test]
+fn a_node_port_out_of_range_is_refused_before_anything_runs() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let manifest = folder.path().join("stack.yaml");
+    let spec = "ports: [{port: 80, nodePort: 80}]";
+    let stack = STACK.replace("NAMESPACE", "default").replace("SPEC", spec);
+    std::fs::write(&manifest, stack).expect("it is writable");
+    let output = machine()
+        .args(["run", "--engine", "sim", "--manifests"])
+        .arg(&manifest)
+        .output()
+        .expect("it starts");
+    let text = stderr(&output);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    let refused = "stack.yaml:14: Service default/web: spec.ports[0].nodePort: Invalid value: 80";
+    assert!(text.contains(refused), "{text}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ mod time;
 pub mod wall;
 pub mod yaml;
 
-pub use error::{Error, ErrorClass};
+pub use error::{Error, ErrorClass, in_full};
 pub use object_ref::ObjectRef;
 pub use seed::Streams;
 pub use time::{SimTime, millis, secs};

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::deadline::Deadline;
+use crate::base::in_full;
 
 /// A condition that was not met by its deadline, or could not be looked at.
 #[derive(Clone, Debug)]
@@ -71,15 +72,5 @@ impl std::error::Error for WaitError {}
 
 /// That the API could not be read, and why, down to the first cause.
 pub(super) fn api_failed(error: &kube::Error) -> String {
-    let mut text = format!("the API could not be read: {error}");
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text.push_str(": ");
-            text.push_str(&inner_text);
-        }
-        cause = inner.source();
-    }
-    text
+    format!("the API could not be read: {}", in_full(error))
 }

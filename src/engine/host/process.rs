@@ -14,6 +14,9 @@ use super::program::LEASE_VARIABLE;
 /// (`MAX_ARG_STRLEN` of `include/uapi/linux/binfmts.h`).
 const LARGE_ENVIRONMENT: usize = 128 << 10;
 
+/// Flag of the kernel's own threads (`include/linux/sched.h`).
+const PF_KTHREAD: u64 = 0x0020_0000;
+
 /// A process of this boot: its number and when it started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessId {
@@ -145,17 +148,15 @@ pub(super) fn kill_started_under(id: &str) -> Look {
 
 /// The environment a process was started with, empty where it cannot be read, or `None` while the
 /// process is within execve: until the new program is loaded its environment reads as empty
-/// (`fs/proc/base.c`, `environ_read`: no `env_end` yet).
+/// (`fs/proc/base.c`, `environ_read`).
 fn environment_of(pid: u32) -> Option<Vec<u8>> {
     let environment = read_environment(pid);
-    if !matches!(&environment, Ok(empty) if empty.is_empty()) {
-        return Some(environment.unwrap_or_default());
+    let is_empty = matches!(&environment, Ok(bytes) if bytes.is_empty());
+    // One that is not empty now was loaded since.
+    if is_empty && !has_no_environment(pid) {
+        return None;
     }
-    match environment_end(pid) {
-        Some(0) => None,
-        // Without one, or loaded since.
-        _ => Some(read_environment(pid).unwrap_or_default()),
-    }
+    Some(environment.unwrap_or_default())
 }
 
 /// Reads an environment in one call, because a file of `/proc` that was opened before an execve
@@ -171,17 +172,15 @@ fn read_environment(pid: u32) -> io::Result<Vec<u8>> {
     Ok(environment)
 }
 
-/// Where the environment of a user's process that has not ended lies in its memory (`proc(5)`,
-/// field 51), 0 within execve.
-fn environment_end(pid: u32) -> Option<u64> {
-    let mut fields = fields_of(pid)?;
-    let state = fields.next()?;
-    // Field 9: `PF_KTHREAD` of `include/linux/sched.h`.
-    let kernel = fields.nth(5)?.parse::<u64>().ok()? & 0x0020_0000 != 0;
-    if kernel || has_ended(&state) {
-        return None;
-    }
-    fields.nth(41)?.parse().ok()
+/// Whether it is one of the kernel's own, has ended, or was started without any variable (`proc(5)`,
+/// fields 9, 50 and 51). Where the code begins (field 26) is told last, when the rest is in place
+/// (`fs/binfmt_elf.c`, `load_elf_binary`).
+fn has_no_environment(pid: u32) -> bool {
+    let Some(fields) = fields_of(pid).map(Vec::from_iter) else { return true };
+    let number = |field: usize| fields.get(field - 3).and_then(|text| text.parse::<u64>().ok());
+    let is_kernel = number(9).is_none_or(|flags| flags & PF_KTHREAD != 0);
+    let is_loaded = number(26).is_some_and(|code| code != 0);
+    is_kernel || has_ended(&fields[0]) || (is_loaded && number(50) == number(51))
 }
 
 /// Whether start times can be read.

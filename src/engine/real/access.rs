@@ -10,7 +10,7 @@ use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use tokio_rustls::rustls::crypto::ring;
 
 use super::patience::PatienceLayer;
-use crate::base::{Error, secs};
+use crate::base::{Error, in_full, secs};
 
 /// An API server that is there answers a SYN at once; three tries of the kernel fit in.
 const CONNECT_LIMIT: Duration = secs(10);
@@ -147,19 +147,4 @@ fn has_proxy(kubeconfig: &Kubeconfig, context: &str) -> bool {
     let Some(context) = context.and_then(|each| each.context.as_ref()) else { return false };
     let cluster = kubeconfig.clusters.iter().find(|each| each.name == context.cluster);
     cluster.and_then(|each| each.cluster.as_ref()).is_some_and(|each| each.proxy_url.is_some())
-}
-
-/// An error with all it was caused by: the outermost alone often says "client error (Connect)".
-fn in_full(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text.push_str(": ");
-            text.push_str(&inner_text);
-        }
-        cause = inner.source();
-    }
-    text
 }
