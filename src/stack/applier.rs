@@ -217,9 +217,24 @@ fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
 
 #[cfg(test)]
 mod tests {
+    use kube::core::Status;
+    use rstest::rstest;
     use serde_json::json;
 
     use super::*;
+
+    #[rstest]
+    #[case::invalid(422, true)]
+    #[case::no_such_namespace(404, true)]
+    #[case::no_right(403, false)]
+    #[case::conflict(409, false)]
+    #[case::too_many_requests(429, false)]
+    #[case::server_error(500, false)]
+    fn a_refusal_is_about_the_object(#[case] code: u16, #[case] is_refusal: bool) {
+        let status = Status::failure("no", "Reason").with_code(code);
+        let error = ApplyError { error: kube::Error::Api(Box::new(status)), discovery: false };
+        assert_eq!(error.is_refusal(), is_refusal);
+    }
 
     #[test]
     fn ports_get_the_protocol_that_is_part_of_their_key() {
