@@ -15,8 +15,8 @@ use super::defects::restart_controller_manager;
 use super::error::{KindError, explained};
 use super::images::{ImagePlan, plan};
 use super::load::load;
-use super::nodes::make_sys_writable;
 use super::ports::Ports;
+use super::prepare::prepare;
 use super::refresh::remember;
 use super::spec::KindSpec;
 use super::topology::Topology;
@@ -64,7 +64,7 @@ pub async fn create(
     }
     let made = match make(cluster.clone(), &topology, &plan, containers).await {
         Ok(mut cluster) => {
-            make_sys_writable(&mut cluster, spec, containers, tell).await;
+            prepare(&mut cluster, spec, containers, tell).await;
             fill(&cluster, spec, &plan, containers, paths, tell).await.map(|()| cluster)
         }
         Err(error) => Err(error),

@@ -12,7 +12,7 @@ use crate::engine::{ContainerPause, MemoryKills, NodeLifecycle, NodeLogs};
 
 use super::cluster::KindCluster;
 use super::container::Containers;
-use super::spec::KindSpec;
+use super::prepare::REMOUNT_SYS;
 
 /// Journals and container logs of all nodes.
 const EXPORT_LIMIT: Duration = secs(120);
@@ -21,8 +21,6 @@ const EXPORT_LIMIT: Duration = secs(120);
 /// read-only, a moment after the engine calls the container started.
 const BOOTED: &str = "for _ in $(seq 100); do \
     case $(cat /proc/1/comm) in systemd|init) break ;; esac; sleep 0.1; done";
-/// What kind's entry point does to `/sys`, undone (kind#745).
-const REMOUNT_SYS: [&str; 4] = ["mount", "-o", "remount,rw", "/sys"];
 
 /// Length of a uid.
 const UID_LENGTH: usize = 36;
@@ -108,29 +106,6 @@ impl KindNodes {
         let command = ["ctr", "--namespace=k8s.io", "tasks", "list", "--quiet"];
         let tasks = self.containers.exec(node, &command).await?.stdout;
         Ok(tasks.lines().any(|task| task.trim() == id_of(container)))
-    }
-}
-
-/// Lets the nodes of `cluster` write to `/sys`, if `spec` asks for it. Only block volumes need it, so
-/// that a node which does not let it be done is no failure, but a remark.
-pub async fn make_sys_writable(
-    cluster: &mut KindCluster,
-    spec: &KindSpec,
-    containers: &Containers,
-    tell: &dyn Fn(&str),
-) {
-    if !spec.writable_sys {
-        return;
-    }
-    cluster.writable_sys = true;
-    for node in &cluster.nodes {
-        if let Err(error) = containers.exec(&node.name, &REMOUNT_SYS).await {
-            tell(&format!(
-                "/sys of node {} stays read-only, block volumes of Ceph cannot be mapped there: {error}",
-                node.name
-            ));
-            cluster.writable_sys = false;
-        }
     }
 }
 

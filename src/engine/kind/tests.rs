@@ -1,5 +1,8 @@
 //! The life of clusters, against a `kind` and a `docker` that keep their state in files.
 
+mod images;
+mod nodes;
+
 use std::cell::RefCell;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -9,6 +12,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::create::make;
+use super::prepare::prepare;
 use super::teardown::Patience;
 use super::*;
 use crate::base::{Error, ErrorClass, millis};
@@ -223,196 +227,6 @@ async fn a_missing_node_image_is_named_with_the_flag_that_helps() {
     assert!(error.starts_with("the node image node:2 is not here and cannot be pulled\n"));
     assert!(error.contains("--node-image") && error.contains("manifest unknown"), "{error}");
     machine.assert_nothing_left();
-}
-
-#[tokio::test]
-async fn missing_images_are_all_listed_before_a_cluster_is_made() {
-    let mut machine = Machine::new().await;
-    let archives = machine.file("archives");
-    fs::create_dir(&archives).expect("a folder");
-    write_tar(&archives.join("a.tar"), &[("manifest.json", r#"[{"RepoTags":["wordpress:6"]}]"#)]);
-    fs::write(machine.file("images"), "node:1\nhere:1\n").expect("written");
-    let spec = KindSpec {
-        images: Some(archives.clone()),
-        wanted_images: ["wordpress:6", "here:1", "gone:1", "x.y/lost:2@sha256:ff"]
-            .map(String::from)
-            .to_vec(),
-        ..spec()
-    };
-    let error = machine.create(&spec).await.expect_err("two are missing").to_string();
-    let wanted = format!(
-        "2 images of the stack and its add-ons are neither in {} (archives: 1) nor in docker:\n  \
-         gone:1\n  x.y/lost:2@sha256:ff\nget each in one of these ways:\n  docker pull gone:1\n  \
-         docker pull x.y/lost:2@sha256:ff && docker tag x.y/lost:2@sha256:ff x.y/lost:2\n  \
-         or `docker save --output NAME.tar IMAGE...` where it is, and the file into the folder of \
-         --images",
-        archives.display()
-    );
-    assert_eq!(error, wanted);
-    assert!(!machine.calls().iter().any(|call| call.starts_with("kind")));
-    let plan = plan(&KindSpec { registry: true, ..spec }, &machine.containers).await;
-    let plan = plan.expect("a registry may serve them");
-    assert_eq!(plan.archives, [archives.join("a.tar")]);
-    assert_eq!(plan.local, ["here:1"]);
-    let pulled: Vec<_> = plan.pulled.iter().map(ToString::to_string).collect();
-    assert_eq!(pulled, ["docker.io/library/gone:1", "x.y/lost:2@sha256:ff"]);
-}
-
-#[tokio::test]
-async fn a_registry_that_does_not_start_is_told_and_done_without() {
-    let machine = Machine::new().await;
-    // There is no place for its lock.
-    fs::create_dir_all(&machine.paths.state).expect("a folder");
-    fs::write(machine.paths.locks(), "").expect("written");
-    let spec = KindSpec { registry: true, wanted_images: vec!["gone:1".into()], ..spec() };
-    let told = RefCell::new(Vec::new());
-    let tell = |line: &str| told.borrow_mut().push(line.to_owned());
-    let created = create(&spec, &machine.containers, &machine.lease, &machine.paths, &tell).await;
-    let told = told.into_inner();
-    let [line] = &told[..] else { panic!("{told:?}") };
-    let what = "the pull-through registry for docker.io does not start (cannot lock ";
-    assert!(line.starts_with(what), "{line}");
-    let advice = "; the nodes pull from https://registry-1.docker.io by themselves";
-    assert!(line.ends_with(advice), "{line}");
-    // It went on, as far as the fake goes, which has no API.
-    let error = created.expect_err("no API").to_string();
-    assert!(error.contains("kubeconfig"), "{error}");
-    assert!(!machine.calls().iter().any(|call| call.contains("certs.d")), "{:?}", machine.calls());
-}
-
-#[tokio::test]
-async fn a_digest_is_proven_by_an_index_or_the_engine_and_named_in_the_nodes() {
-    let mut machine = Machine::new().await;
-    let archives = machine.file("archives");
-    fs::create_dir(&archives).expect("a folder");
-    let index = r#"{"manifests":[{"digest":"sha256:aa","annotations":{"io.containerd.image.name":"a.b/c:1"}}]}"#;
-    write_tar(&archives.join("a.tar"), &[("index.json", index)]);
-    fs::write(machine.file("images"), "node:1\na.b/d:1\na.b/d:1@sha256:dd\n").expect("written");
-    let spec = KindSpec {
-        images: Some(archives),
-        wanted_images: ["a.b/c:1@sha256:aa", "a.b/c:1@sha256:bb", "a.b/d:1@sha256:dd"]
-            .map(String::from)
-            .to_vec(),
-        ..spec()
-    };
-    let plan = plan(&spec, &machine.containers).await.expect("all are there");
-    assert_eq!(plan.local, ["a.b/d:1"]);
-    let unproven: Vec<_> = plan.unproven.iter().map(ToString::to_string).collect();
-    assert_eq!(unproven, ["a.b/c:1@sha256:bb"]);
-    let cluster = machine.raised().await;
-    load(&cluster, &plan, None, &machine.containers).await.expect("loaded");
-    let tags = machine.calls().into_iter().filter(|call| call.contains("images tag"));
-    let mut worker: Vec<_> = tags.filter(|call| call.contains("st-test-worker2")).collect();
-    worker.sort();
-    let command = "docker exec st-test-worker2 ctr --namespace=k8s.io images tag --force";
-    assert_eq!(
-        worker,
-        [
-            format!("{command} a.b/c:1 a.b/c@sha256:aa"),
-            format!("{command} a.b/c:1 a.b/c@sha256:bb"),
-            format!("{command} a.b/d:1 a.b/d@sha256:dd"),
-        ]
-    );
-}
-
-#[tokio::test]
-async fn an_archive_with_absent_platforms_is_fed_to_each_node() {
-    let mut machine = Machine::new().await;
-    let cluster = machine.raised().await;
-    fs::write(machine.file("faults/platform"), "").expect("a fault");
-    let archive = machine.file("a.tar");
-    fs::write(&archive, "x").expect("written");
-    let plan = ImagePlan { archives: vec![archive], ..ImagePlan::default() };
-    load(&cluster, &plan, None, &machine.containers).await.expect("loaded");
-    let imports = machine.calls().into_iter().filter(|call| call.contains("images import -"));
-    assert_eq!(imports.count(), 4);
-}
-
-#[tokio::test]
-async fn an_old_docker_saves_without_a_platform() {
-    let machine = Machine::with_faults(&[("old", "")]).await;
-    let file = machine.file("saved.tar");
-    machine.containers.save(&["a:1".into(), "b:1".into()], &file).await.expect("saved");
-    assert!(file.exists());
-    let saves: Vec<_> =
-        machine.calls().into_iter().filter(|call| call.starts_with("docker save")).collect();
-    assert_eq!(
-        saves,
-        [
-            "docker save --platform linux/amd64 --output /saved.tar a:1 b:1",
-            "docker save --output /saved.tar a:1 b:1"
-        ]
-    );
-}
-
-#[tokio::test]
-async fn nodes_stop_and_start_containers_freeze_and_all_is_undone() {
-    let mut machine = Machine::new().await;
-    let cluster = machine.raised().await;
-    let nodes = KindNodes::new(machine.containers.clone(), &cluster);
-    let error = nodes.stop("somebody-elses").await.expect_err("not ours").to_string();
-    assert!(error.contains("no node `somebody-elses` in cluster st-test"), "{error}");
-    nodes.stop("st-test-worker").await.expect("stopped");
-    nodes.pause("st-test-worker2", "containerd://abc").await.expect("frozen");
-    let running = machine.containers.running_of_cluster("st-test").await.expect("listed");
-    assert!(!running.contains(&"st-test-worker".to_owned()));
-    nodes.undo().await.expect("undone");
-    let running = machine.containers.running_of_cluster("st-test").await.expect("listed");
-    assert_eq!(running.len(), 4);
-    let last = machine.calls().into_iter().rfind(|call| call.contains(" tasks ")).expect("a call");
-    assert_eq!(last, "docker exec st-test-worker2 ctr --namespace=k8s.io tasks resume abc");
-    let n_calls = machine.calls().len();
-    nodes.undo().await.expect("nothing to undo");
-    assert_eq!(machine.calls().len(), n_calls);
-}
-
-#[tokio::test]
-async fn sys_is_made_writable_at_first_and_after_each_boot() {
-    let mut machine = Machine::new().await;
-    let mut cluster = machine.raised().await;
-    let remounts = |machine: &Machine| -> Vec<String> {
-        let calls = machine.calls().into_iter().filter(|call| call.contains("remount,rw"));
-        calls.collect()
-    };
-    let remount = |node: &str| format!("docker exec st-test-{node} mount -o remount,rw /sys");
-    let told = RefCell::new(Vec::new());
-    let tell = |line: &str| told.borrow_mut().push(line.to_owned());
-    make_sys_writable(&mut cluster, &spec(), &machine.containers, &tell).await;
-    assert!(!cluster.writable_sys && remounts(&machine).is_empty(), "nobody asked for it");
-    let spec = KindSpec { writable_sys: true, ..spec() };
-    make_sys_writable(&mut cluster, &spec, &machine.containers, &tell).await;
-    assert!(cluster.writable_sys);
-    let all = ["control-plane", "worker", "worker2", "worker3"].map(remount);
-    assert_eq!(remounts(&machine), all);
-
-    let nodes = KindNodes::new(machine.containers.clone(), &cluster);
-    nodes.stop("st-test-worker2").await.expect("stopped");
-    nodes.start("st-test-worker2").await.expect("started");
-    let calls = machine.calls();
-    let [.., start, booted, last] = &calls[..] else { panic!("{calls:?}") };
-    assert_eq!(start, "docker start st-test-worker2");
-    assert!(booted.contains("/proc/1/comm"), "the entry point may come after us: {booted}");
-    assert_eq!(*last, remount("worker2"));
-
-    assert_eq!(told.take(), Vec::<String>::new());
-    fs::write(machine.file("faults/readonly"), "").expect("a fault");
-    make_sys_writable(&mut cluster, &spec, &machine.containers, &tell).await;
-    assert!(!cluster.writable_sys, "it would fail again");
-    let told = told.take();
-    assert!(told[0].starts_with("/sys of node st-test-control-plane stays read-only"), "{told:?}");
-}
-
-#[tokio::test]
-async fn a_frozen_container_that_was_killed_needs_no_thaw() {
-    let mut machine = Machine::new().await;
-    let cluster = machine.raised().await;
-    let nodes = KindNodes::new(machine.containers.clone(), &cluster);
-    fs::write(machine.file("faults/gone"), "").expect("a fault");
-    nodes.pause("st-test-worker", "containerd://abc").await.expect("frozen");
-    nodes.unpause("st-test-worker", "containerd://abc").await.expect("it has gone");
-    let n_calls = machine.calls().len();
-    nodes.undo().await.expect("nothing to undo");
-    assert_eq!(machine.calls().len(), n_calls);
 }
 
 #[tokio::test]
