@@ -405,13 +405,18 @@ async fn a_cluster_that_exists_needs_no_room() {
 
 #[tokio::test]
 async fn all_programs_hanging_takes_no_longer_than_one() {
-    let machine = Machine::healthy();
-    for program in ["docker", "podman", "kind", "kubectl", "losetup"] {
-        machine.program(program, "exec sleep 30");
-    }
-    let started = Instant::now();
-    machine.examine().await;
-    assert!(started.elapsed() < secs(2), "it took {:?}", started.elapsed());
+    let examined = async |hanging: &[&str]| {
+        let machine = Machine::healthy();
+        for program in hanging {
+            machine.program(program, "exec sleep 30");
+        }
+        let started = Instant::now();
+        machine.examine().await;
+        started.elapsed()
+    };
+    let one = examined(&["docker"]).await;
+    let all = examined(&["docker", "podman", "kind", "kubectl", "losetup"]).await;
+    assert!(all < one * 3, "{all:?} instead of {one:?}");
 }
 
 #[tokio::test]
