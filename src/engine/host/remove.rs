@@ -15,6 +15,7 @@ use super::loops::{attached_to, detach_device};
 use super::paths::Paths;
 use super::program::{Programs, Trouble};
 use crate::base::{Error, secs};
+use crate::wait::doing;
 
 /// kind's label on the containers of a cluster.
 const KIND_LABEL: &str = "io.x-k8s.kind.cluster";
@@ -67,24 +68,28 @@ pub(super) struct Remover<'a> {
 
 impl Remover<'_> {
     pub(super) async fn remove(&mut self, lease: &LeaseFile, thing: &Thing) -> Outcome {
-        let removed = match thing {
+        match doing(format!("remove {thing}"), self.try_remove(lease, thing)).await {
+            Ok(true) => Outcome::Removed,
+            Ok(false) => Outcome::WasGone,
+            Err(why) => Outcome::Left(why),
+        }
+    }
+
+    /// Whether the thing was there, or why it is still.
+    async fn try_remove(&mut self, lease: &LeaseFile, thing: &Thing) -> Result<bool, String> {
+        match thing {
             Thing::KindCluster { engine, name } => self.cluster(lease, engine, name).await,
             Thing::Container { engine, name } => self.container(lease, engine, name).await,
             Thing::LoopDevice { file, .. } => self.loop_devices(file).await,
             Thing::Path { path } => self.path(path).await,
             Thing::Objects { kubeconfig, context } => match self.clusters {
-                Some(clusters) => match clusters.remove(&lease.id, kubeconfig, context).await {
-                    Ok(()) => Ok(true),
-                    Err(error) => Err(one_line(&error)),
-                },
+                Some(clusters) => {
+                    let removed = clusters.remove(&lease.id, kubeconfig, context).await;
+                    removed.map(|()| true).map_err(|error| one_line(&error))
+                }
                 None => Err("`seatrial gc` deletes them".to_owned()),
             },
             Thing::Unknown(_) => Err("another version of Seatrial made it".to_owned()),
-        };
-        match removed {
-            Ok(true) => Outcome::Removed,
-            Ok(false) => Outcome::WasGone,
-            Err(why) => Outcome::Left(why),
         }
     }
 
