@@ -92,20 +92,17 @@ impl Stack {
         self.objects().iter().filter_map(templates).flat_map(images).collect()
     }
 
-    /// The same stack with `labels` on every object itself; the templates in them stay as written,
-    /// so that what runs is what the manifests say.
+    /// The same stack with `labels` on every object itself, and on the claims of its StatefulSets, which
+    /// outlive them. Templates of pods stay as written, so that what runs is what the manifests say.
     #[must_use]
     pub fn with_labels(&self, labels: &BTreeMap<String, String>) -> Stack {
         let mut stack = self.clone();
         for manifest in &mut stack.objects {
-            let Value::Object(object) = &mut manifest.value else { continue };
-            let meta = object.entry("metadata").or_insert_with(|| json!({}));
-            let own = meta.get("labels").filter(|own| own.is_object()).cloned();
-            let mut all = own.unwrap_or_else(|| json!({}));
-            for (name, value) in labels {
-                all[name] = json!(value);
+            add_labels(&mut manifest.value, labels);
+            let claims = manifest.value.pointer_mut("/spec/volumeClaimTemplates");
+            for claim in claims.and_then(Value::as_array_mut).into_iter().flatten() {
+                add_labels(claim, labels);
             }
-            meta["labels"] = all;
         }
         stack
     }
@@ -136,4 +133,14 @@ impl Stack {
         kinds.dedup();
         kinds
     }
+}
+
+fn add_labels(object: &mut Value, labels: &BTreeMap<String, String>) {
+    let Value::Object(object) = object else { return };
+    let meta = object.entry("metadata").or_insert_with(|| json!({}));
+    let Value::Object(meta) = meta else { return };
+    let own = meta.get("labels").and_then(Value::as_object).cloned();
+    let mut all = own.unwrap_or_default();
+    all.extend(labels.iter().map(|(name, value)| (name.clone(), json!(value))));
+    meta.insert("labels".to_owned(), Value::Object(all));
 }

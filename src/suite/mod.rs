@@ -44,7 +44,7 @@ pub use run::{EngineChoice, RunRequest, run};
 pub use scenario::{Aspect, Claim, Held, Scenario, Start, Suite};
 pub use select::{full_names, select};
 pub use session::{Close, Open, Opened, Session};
-pub use shared::{LEASE_LABEL, Ownership, SharedCluster, SharedOptions};
+pub use shared::{Ownership, SharedCluster, SharedOptions};
 pub use stop::Stop;
 pub use target::{Front, IngressHost, Mount, Program, StackTarget, WayIn, Workload, WorkloadKind};
 pub use traffic::Lane;

@@ -17,13 +17,13 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use kube::Client;
-use kube::api::DynamicObject;
+use kube::{Client, ResourceExt};
 use tokio::sync::watch;
 
 use crate::base::Error;
 use crate::base::wall::Stopwatch;
 use crate::engine::Engine;
+use crate::engine::host::LEASE_LABEL;
 use crate::observe::{ScenarioOutcome, Verdict};
 use crate::wait::doing;
 
@@ -39,8 +39,6 @@ use objects::Catalogue;
 use remove::Extent;
 use snapshot::Snapshot;
 
-/// On every object that is made in a real cluster; its value is the id of the run's lease.
-pub const LEASE_LABEL: &str = "seatrial.dev/lease";
 /// What a trial says that was not run or not finished for a stop signal.
 const INTERRUPTED: &str = "interrupted";
 
@@ -257,9 +255,8 @@ impl SharedCluster {
         self.before.contains(uid)
     }
 
-    fn is_ours(&self, object: &DynamicObject) -> bool {
-        let label = object.metadata.labels.as_ref().and_then(|labels| labels.get(LEASE_LABEL));
-        label == Some(&self.options.lease)
+    fn is_ours(&self, object: &impl ResourceExt) -> bool {
+        object.labels().get(LEASE_LABEL) == Some(&self.options.lease)
     }
 
     pub(super) fn engine(&self) -> &dyn Engine {

@@ -4,19 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{PersistentVolume, Pod};
-use kube::api::DynamicObject;
-use kube::{Api, ResourceExt as _};
+use kube::{Api, ResourceExt};
 
 use crate::base::{Error, ObjectRef};
 use crate::engine::Engine;
+use crate::engine::host::LEASE_LABEL;
 use crate::stack::Manifest;
 use crate::wait::Scope;
 
 use super::super::run::RunRequest;
 use super::super::stop::Stop;
-use super::objects::Catalogue;
-use super::snapshot::{pods_of, selects_pods};
-use super::{LEASE_LABEL, Ownership, SharedCluster, SharedOptions, State, nodes};
+use super::objects::{Catalogue, Found};
+use super::snapshot::{claim_ref, pods_of, selects_pods};
+use super::{Ownership, SharedCluster, SharedOptions, State, nodes};
 
 /// Where scenarios put objects of their own.
 const DEFAULT_NAMESPACE: &str = "default";
@@ -71,7 +71,28 @@ impl SharedCluster {
             } else if is_namespace {
                 self.made.remove(&manifest.object_ref.name);
             } else {
-                foreign.push(refusal(manifest, &object));
+                foreign.push(refusal(
+                    &format!("{} exists already", manifest.object_ref),
+                    manifest,
+                    &object,
+                ));
+            }
+        }
+        // A StatefulSet takes claims by their names, whoever made them, and writes to what they hold.
+        let mut of_sets = BTreeSet::new();
+        for manifest in self.request.stack.objects() {
+            for claim in self.claims_of(manifest).await.map_err(unreadable)? {
+                let name = claim_ref(&claim);
+                if self.is_ours(&*claim) || self.options.ownership == Ownership::Made {
+                    of_sets.extend(claim.uid());
+                    existing.push(name);
+                } else {
+                    let what = format!(
+                        "{name}, whose data {} would use, exists already",
+                        manifest.object_ref
+                    );
+                    foreign.push(refusal(&what, manifest, &*claim));
+                }
             }
         }
         if let [first, ..] = &foreign[..] {
@@ -97,8 +118,9 @@ impl SharedCluster {
                 continue;
             }
             let listed = self.catalogue.objects_in(&self.client, namespace).await;
-            let listed = listed.map_err(unreadable)?.into_iter();
-            before.extend(listed.filter(|f| !is_stack(&f.object)).map(|found| found.uid()));
+            let mut listed = listed.map_err(unreadable)?;
+            listed.retain(|found| !is_stack(&found.object) && !of_sets.contains(&found.uid()));
+            before.extend(listed.iter().map(Found::uid));
         }
         before.extend(self.uids_of_volumes_and_pods().await.map_err(unreadable)?);
         self.before = before;
@@ -135,16 +157,10 @@ fn unreadable(stop: impl Into<Stop>) -> Error {
     Error::environment(format!("the cluster cannot be read: {}", stop.into().message))
 }
 
-/// Why an object of somebody else's keeps the stack out.
-fn refusal(manifest: &Manifest, object: &DynamicObject) -> String {
-    let other = object.metadata.labels.as_ref().and_then(|labels| labels.get(LEASE_LABEL));
-    let what = format!(
-        "{} exists already ({}:{})",
-        manifest.object_ref,
-        manifest.file.display(),
-        manifest.line
-    );
-    match other {
+/// Why `object` of somebody else's keeps the stack out; `what` it is, and the manifest that needs it gone.
+fn refusal(what: &str, manifest: &Manifest, object: &impl ResourceExt) -> String {
+    let what = format!("{what} ({}:{})", manifest.file.display(), manifest.line);
+    match object.labels().get(LEASE_LABEL) {
         Some(lease) => format!(
             "{what} and belongs to another run, lease {lease}: nothing was touched; run `seatrial gc` \
              if that run has ended"

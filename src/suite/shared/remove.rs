@@ -10,12 +10,13 @@ use kube::{Api, ResourceExt as _};
 use serde_json::json;
 
 use crate::base::{ObjectRef, secs};
+use crate::engine::host::LEASE_LABEL;
 use crate::stack::Manifest;
 use crate::wait::{self, Deadline, Scope};
 
 use super::super::stop::Stop;
-use super::snapshot::{pods_of, selects_pods};
-use super::{LEASE_LABEL, Ownership, SharedCluster};
+use super::snapshot::{claim_ref, pods_of, selects_pods};
+use super::{Ownership, SharedCluster};
 
 /// Everything that was deleted is gone.
 const REMOVED: Deadline = Deadline::new(
@@ -174,14 +175,10 @@ impl SharedCluster {
         let of_sets: BTreeSet<_> =
             self.claims_of_sets().await?.iter().filter_map(|claim| claim.uid()).collect();
         claims.retain(|claim| {
-            let reference = ObjectRef::new(
-                "PersistentVolumeClaim",
-                claim.namespace().unwrap_or_default(),
-                claim.name_any(),
-            );
+            let reference = claim_ref(claim);
             let named = self.request.stack.manifest(&reference).is_some();
             let made = self.has_made(&reference.namespace);
-            let labelled = claim.labels().get(LEASE_LABEL) == Some(&self.options.lease);
+            let labelled = self.is_ours(&**claim);
             let uid = claim.uid().unwrap_or_default();
             match self.options.ownership {
                 Ownership::Made => {

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
-use kube::api::{DynamicObject, Patch, PatchParams};
+use kube::api::DynamicObject;
 use kube::{Api, ResourceExt as _};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::base::ObjectRef;
 use crate::k8s::{is_pod_active, matches_selector};
@@ -14,8 +14,8 @@ use crate::stack::Manifest;
 use crate::wait::Scope;
 
 use super::super::stop::Stop;
+use super::SharedCluster;
 use super::essence::essence;
-use super::{LEASE_LABEL, SharedCluster};
 
 /// One object of the stack.
 #[derive(Clone, Debug)]
@@ -35,7 +35,7 @@ pub(super) struct Snapshot {
 }
 
 impl SharedCluster {
-    /// Reads the stack as it is, and labels the claims that its StatefulSets made.
+    /// Reads the stack as it is, with the claims that its StatefulSets made.
     ///
     /// # Errors
     /// An object is missing, or what the API answered.
@@ -52,13 +52,7 @@ impl SharedCluster {
             snapshot.objects.insert(manifest.object_ref.clone(), recorded);
         }
         for claim in self.claims_of_sets().await? {
-            self.label_claim(&claim).await?;
-            let reference = ObjectRef::new(
-                "PersistentVolumeClaim",
-                claim.namespace().unwrap_or_default(),
-                claim.name_any(),
-            );
-            snapshot.claims.insert(reference, claim.uid().unwrap_or_default());
+            snapshot.claims.insert(claim_ref(&claim), claim.uid().unwrap_or_default());
         }
         snapshot.spread = self.spread(&self.pods().await?);
         Ok(snapshot)
@@ -92,29 +86,31 @@ impl SharedCluster {
     pub(super) async fn claims_of_sets(&self) -> Result<Vec<Arc<PersistentVolumeClaim>>, Stop> {
         let mut claims = Vec::new();
         for manifest in self.request.stack.objects() {
-            let prefixes = claim_prefixes(manifest);
-            if prefixes.is_empty() {
-                continue;
-            }
-            let namespace = &manifest.object_ref.namespace;
-            let api: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), namespace);
-            let of_set = |claim: &Arc<PersistentVolumeClaim>| {
-                let name = claim.name_any();
-                prefixes.iter().any(|prefix| is_numbered(&name, prefix))
-            };
-            claims.extend(Scope::all(api).list().await?.into_iter().filter(of_set));
+            claims.extend(self.claims_of(manifest).await?);
         }
         Ok(claims)
     }
 
-    /// A StatefulSet's claim outlives it and carries no label of the stack's object.
-    async fn label_claim(&self, claim: &PersistentVolumeClaim) -> Result<(), Stop> {
-        let namespace = claim.namespace().unwrap_or_default();
-        let api: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), &namespace);
-        let label = json!({ LEASE_LABEL: self.options.lease });
-        let patch = Patch::Merge(json!({"metadata": {"labels": label}}));
-        api.patch(&claim.name_any(), &PatchParams::default(), &patch).await?;
-        Ok(())
+    /// Claims with the names that the StatefulSet of `manifest` gives; other kinds give none.
+    ///
+    /// # Errors
+    /// What the API answered.
+    pub(super) async fn claims_of(
+        &self,
+        manifest: &Manifest,
+    ) -> Result<Vec<Arc<PersistentVolumeClaim>>, Stop> {
+        let prefixes = claim_prefixes(manifest);
+        if prefixes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let namespace = &manifest.object_ref.namespace;
+        let api: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), namespace);
+        let mut claims = Scope::all(api).list().await?;
+        claims.retain(|claim| {
+            let name = claim.name_any();
+            prefixes.iter().any(|prefix| is_numbered(&name, prefix))
+        });
+        Ok(claims)
     }
 
     /// All pods in the namespaces where the stack runs that were not there before it.
@@ -156,6 +152,12 @@ impl SharedCluster {
         });
         both.collect()
     }
+}
+
+/// The name of a claim.
+pub(super) fn claim_ref(claim: &PersistentVolumeClaim) -> ObjectRef {
+    let namespace = claim.namespace().unwrap_or_default();
+    ObjectRef::new("PersistentVolumeClaim", namespace, claim.name_any())
 }
 
 fn node_of(pod: &Pod) -> Option<&str> {

@@ -3,9 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, PersistentVolume, Pod};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod,
+};
 use k8s_openapi::api::storage::v1::StorageClass;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -273,6 +275,9 @@ fn a_namespace_of_somebody_elses_is_used_and_left_with_what_they_have_in_it() {
         maps.create(&PostParams::default(), &map).await.expect("created");
         let mut cluster = open(&engine, options(Ownership::Borrowed)).await.expect("it opens");
         assert_passed(&run(&mut cluster, &["https::serves"]).await, cluster.resets());
+        let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), "wordpress");
+        let claim = claims.get("data-mysql-0").await.expect("the database's");
+        assert!(claim.labels().contains_key(LEASE_LABEL), "it would outlive a run that is killed");
         cluster.close().await.expect("everything of ours goes");
         let now = namespaces.get("wordpress").await.expect("still there");
         assert!(!now.labels().contains_key(LEASE_LABEL));
@@ -280,6 +285,33 @@ fn a_namespace_of_somebody_elses_is_used_and_left_with_what_they_have_in_it() {
         let theirs = theirs.unwrap_or_else(|stop| panic!("{}", stop.message));
         let names: Vec<_> = theirs.iter().map(|found| found.object.to_string()).collect();
         assert_eq!(names, ["ConfigMap wordpress/theirs"]);
+    });
+}
+
+#[test]
+fn a_claim_of_somebody_elses_that_the_database_would_write_to_keeps_the_stack_out() {
+    on_a_cluster(8, async |engine| {
+        let client = engine.client();
+        let namespace = serde_json::from_value(json!({"metadata": {"name": "wordpress"}}));
+        let namespaces: Api<Namespace> = Api::all(client.clone());
+        let namespace = namespace.expect("a namespace");
+        namespaces.create(&PostParams::default(), &namespace).await.expect("created");
+        let claim = serde_json::from_value(json!({
+            "metadata": {"name": "data-mysql-0"},
+            "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+        }));
+        let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), "wordpress");
+        claims.create(&PostParams::default(), &claim.expect("a claim")).await.expect("created");
+        let refused = open(&engine, options(Ownership::Borrowed)).await;
+        let error = refused.err().expect("refused").to_string();
+        assert!(
+            error.starts_with("PersistentVolumeClaim wordpress/data-mysql-0, whose data"),
+            "{error}"
+        );
+        assert!(error.contains("30-mysql.yaml:") && error.contains("is not ours"), "{error}");
+        let now = claims.get("data-mysql-0").await.expect("still there");
+        assert!(now.metadata.deletion_timestamp.is_none() && now.labels().is_empty());
+        open(&engine, options(Ownership::Made)).await.expect("what is there may go");
     });
 }
 
