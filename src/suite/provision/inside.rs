@@ -6,11 +6,14 @@ use std::path::Path;
 
 use futures::future::BoxFuture;
 use futures::{StreamExt as _, TryStreamExt as _};
-use k8s_openapi::api::core::v1::{Namespace, Service};
-use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Preconditions};
+use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, Service};
+use kube::api::{
+    ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Preconditions,
+};
 use kube::core::GroupVersion;
 use kube::discovery::{ApiCapabilities, Scope, pinned_group, verbs};
 use kube::{Api, Client, ResourceExt as _};
+use serde_json::{Value, json};
 
 use super::{Tell, Workshop};
 use crate::addons;
@@ -110,6 +113,7 @@ async fn remove_labelled(client: &Client, lease: &str) -> Result<Vec<String>, Wa
 /// One look through a cluster.
 struct Pass<'a> {
     client: &'a Client,
+    lease: &'a str,
     labelled: ListParams,
     /// What is still there, and what could not be found out.
     left: Vec<String>,
@@ -142,9 +146,9 @@ impl Blank {
 }
 
 impl<'a> Pass<'a> {
-    fn new(client: &'a Client, lease: &str) -> Self {
+    fn new(client: &'a Client, lease: &'a str) -> Self {
         let labelled = ListParams::default().labels(&format!("{LEASE_LABEL}={lease}"));
-        Pass { client, labelled, left: Vec::new(), unseen: Vec::new() }
+        Pass { client, lease, labelled, left: Vec::new(), unseen: Vec::new() }
     }
 
     /// Deletes what is found; what goes wrong with one kind keeps no other from being looked for.
@@ -257,8 +261,11 @@ impl<'a> Pass<'a> {
         if self.is_derived(resource, object).await? {
             return Ok(false);
         }
-        if object.metadata.deletion_timestamp.is_some() {
+        if object.metadata.deletion_timestamp.is_some() || is_provisioners(resource, object) {
             return Ok(true);
+        }
+        if resource.group.is_empty() && resource.kind == "PersistentVolumeClaim" {
+            self.release_volume(object).await?;
         }
         let api: Api<DynamicObject> = match object.namespace() {
             Some(namespace) => Api::namespaced_with(self.client.clone(), &namespace, resource),
@@ -274,6 +281,24 @@ impl<'a> Pass<'a> {
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(true),
             Err(error) => Err(error),
         }
+    }
+
+    /// Lets the provisioner delete the data of our claim's volume with the claim, which a class may tell
+    /// it to keep, and gives the volume our label, so that it is waited for.
+    async fn release_volume(&self, claim: &DynamicObject) -> Result<(), kube::Error> {
+        let name = claim.data.pointer("/spec/volumeName").and_then(Value::as_str);
+        let volumes: Api<PersistentVolume> = Api::all(self.client.clone());
+        let Some(volume) = volumes.get_opt(name.unwrap_or_default()).await? else { return Ok(()) };
+        let of = volume.spec.and_then(|spec| spec.claim_ref?.uid);
+        if of.is_none() || of != claim.uid() {
+            return Ok(());
+        }
+        let patch = Patch::Merge(json!({
+            "metadata": {"labels": { LEASE_LABEL: self.lease }},
+            "spec": {"persistentVolumeReclaimPolicy": "Delete"},
+        }));
+        let name = volume.metadata.name.unwrap_or_default();
+        volumes.patch(&name, &PatchParams::default(), &patch).await.map(drop)
     }
 
     /// Whether a controller made the object, and removes it after what it made it for.
@@ -297,6 +322,16 @@ impl<'a> Pass<'a> {
         let selector = service.and_then(|service| service.spec?.selector);
         Ok(selector.is_some_and(|selector| !selector.is_empty()))
     }
+}
+
+/// Whether the object is a volume whose provisioner deletes the data, then the object; of an object
+/// that is deleted before, it keeps the data (KEP-2644).
+fn is_provisioners(resource: &ApiResource, object: &DynamicObject) -> bool {
+    let field = |path| object.data.pointer(path).and_then(Value::as_str);
+    resource.group.is_empty()
+        && resource.kind == "PersistentVolume"
+        && field("/spec/persistentVolumeReclaimPolicy") == Some("Delete")
+        && matches!(field("/status/phase"), Some("Bound" | "Released"))
 }
 
 /// All versions of all groups that may have objects of ours, the preferred one of a group first.

@@ -153,6 +153,47 @@ fn bare_pods_and_endpoints_of_ours_go_and_derived_ones_are_left_to_their_control
     });
 }
 
+#[test]
+fn a_volume_whose_class_keeps_it_goes_with_our_claim_and_stays_with_others() {
+    on_a_cluster(async |client: Client| {
+        let class = json!({
+            "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "keeps"},
+            "provisioner": "rancher.io/local-path", "reclaimPolicy": "Retain",
+            "volumeBindingMode": "WaitForFirstConsumer",
+        });
+        let claim = json!({
+            "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+            "spec": {
+                "storageClassName": "keeps", "accessModes": ["ReadWriteOnce"],
+                "resources": {"requests": {"storage": "1Gi"}},
+            },
+        });
+        let using = |name: &str| {
+            let mut pod = pod();
+            let source = json!({"claimName": name});
+            pod["spec"]["volumes"] = json!([{"name": "data", "persistentVolumeClaim": source}]);
+            pod["spec"]["containers"][0]["volumeMounts"] =
+                json!([{"name": "data", "mountPath": "/data"}]);
+            pod
+        };
+        apply(&client, &[class, theirs(claim.clone(), "shop"), ours(claim, "data")]).await;
+        apply(&client, &[theirs(using("shop"), "shop"), ours(using("data"), "web")]).await;
+        tokio::time::sleep(secs(60)).await;
+        let volumes: Api<PersistentVolume> = Api::all(client.clone());
+        assert_eq!(volumes.list(&ListParams::default()).await.expect("a list").items.len(), 2);
+
+        remove_labelled(&client, LEASE).await.unwrap_or_else(|error| panic!("{error}"));
+
+        assert_eq!(left(&client).await, BTreeSet::new());
+        let volumes = volumes.list(&ListParams::default()).await.expect("a list").items;
+        let [kept] = &volumes[..] else { panic!("{volumes:?}") };
+        let spec = kept.spec.as_ref().expect("a spec");
+        assert_eq!(spec.persistent_volume_reclaim_policy.as_deref(), Some("Retain"));
+        let of = spec.claim_ref.as_ref().and_then(|claim| claim.name.as_deref());
+        assert_eq!(of, Some("shop"));
+    });
+}
+
 const GIZMOS: &str = r#"{
     "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
     "metadata": {"name": "gizmos.example.com"},
