@@ -48,10 +48,12 @@ impl Stop {
         Stop::new(Verdict::Errored, message.into())
     }
 
-    /// With one more cause.
+    /// With one more cause. An error has none in the manifests: nobody could look.
     #[must_use]
     pub fn because(mut self, cause: Cause) -> Self {
-        self.causes.push(cause);
+        if self.verdict != Verdict::Errored {
+            self.causes.push(cause);
+        }
         self
     }
 
@@ -84,5 +86,32 @@ impl From<kube::Error> for Stop {
 impl From<Error> for Stop {
     fn from(error: Error) -> Self {
         Stop { error_class: Some(error.class()), ..Stop::errored(error.to_string()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::secs;
+    use crate::wait::Deadline;
+
+    #[test]
+    fn a_wait_that_nobody_could_look_through_is_not_blamed_on_the_manifests() {
+        let unmet = |trouble: Option<&str>| WaitError {
+            expected: "the Deployment is rolled out".into(),
+            unmet: "0 of 3 replicas are available".into(),
+            deadline: Some(Deadline::new(secs(1), "a test")),
+            trouble: trouble.map(str::to_owned),
+            last_object: None,
+            last_change: None,
+            chain: Vec::new(),
+        };
+        let cause =
+            Cause { class: "never-ready".into(), count: 1, object: None, at_ms: None, fix: None };
+        let stop = |error| Stop::from(error).because(cause.clone());
+        let failed = stop(unmet(None));
+        assert_eq!((failed.verdict, failed.causes.len()), (Verdict::Failed, 1));
+        let errored = stop(unmet(Some("the API could not be read")));
+        assert_eq!((errored.verdict, errored.causes.len()), (Verdict::Errored, 0));
     }
 }

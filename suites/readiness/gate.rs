@@ -1,5 +1,7 @@
 //! A pod that is not ready gets no request; once it is ready it does.
 
+use std::cell::Cell;
+
 use crate::observe::CauseClass;
 use crate::suite::{Aspect, Held, Phase, Scenario, Start, Stop, Trial, fresh_marker};
 use crate::wait;
@@ -65,9 +67,12 @@ async fn run(trial: &Trial) -> Result<Held, Stop> {
     gates::open(trial, &held).await?;
     let opened = fresh_marker(trial);
     let expected = format!("requests reach Pod {name} once it is Ready");
+    let unread = Cell::new(None);
     let reach = wait::until_ok(&expected, wait::TRAFFIC_REACHES, async || {
         let n = send(trial, &opened, N_OPEN).await;
-        match trial.logged(&held, &opened).await {
+        let told = trial.logged(&held, &opened).await;
+        unread.set(told.as_ref().err().cloned());
+        match told {
             Ok(true) => Ok(()),
             Ok(false) => Err(format!("{n} of {N_OPEN} were answered, none by it")),
             Err(stop) => Err(stop.message),
@@ -76,8 +81,11 @@ async fn run(trial: &Trial) -> Result<Held, Stop> {
     let reached = reach.await;
     gates::restore(trial, front).await?;
     trial.enter(Phase::Assess);
-    reached
-        .map_err(|error| Stop::from(error).because(trial.cause(CauseClass::ReadinessIgnored)))?;
+    reached.map_err(|error| match unread.take() {
+        // Its log could not be read: nobody knows what reached it.
+        Some(stop) => stop.line(error.to_string()),
+        None => Stop::from(error).because(trial.cause(CauseClass::ReadinessIgnored)),
+    })?;
     Ok(format!("{n_answered} of {N_CLOSED} requests went past the unready pod; then it served"))
 }
 
