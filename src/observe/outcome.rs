@@ -79,7 +79,7 @@ pub struct Requests {
     pub sent: u64,
     /// Answered as they were to be.
     pub ok: u64,
-    /// All others.
+    /// Sent, and not answered so.
     pub failed: u64,
     /// Count by class (`2xx`, `404`, `502`, `refused`, ...).
     pub by_class: BTreeMap<String, u64>,

@@ -7,7 +7,7 @@ use http::header::{HOST, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Request, Uri};
 
 use crate::base::secs;
-use crate::load::{Backend, Call, Connection, Target, TlsSeen};
+use crate::load::{Backend, Call, Connection, Failure, Target, TlsSeen};
 
 use super::trial::Trial;
 
@@ -110,12 +110,31 @@ impl Reply {
     }
 }
 
+/// No answer came.
+#[derive(Clone, Debug)]
+pub struct Unanswered {
+    /// What happened, as a user would tell it.
+    pub said: String,
+    /// Whether it was sent: if not, it is no failure of whom it was meant for.
+    pub was_sent: bool,
+}
+
+impl From<Unanswered> for String {
+    fn from(unanswered: Unanswered) -> String {
+        unanswered.said
+    }
+}
+
 impl Trial {
     /// Sends one request.
     ///
     /// # Errors
-    /// How it failed, as a user would tell it.
-    pub async fn send(&self, template: &Template, connection: Connection) -> Result<Reply, String> {
+    /// How it failed.
+    pub async fn send(
+        &self,
+        template: &Template,
+        connection: Connection,
+    ) -> Result<Reply, Unanswered> {
         let sent = format!("{} {}", template.method, template.uri);
         match self.transport().call(template.call(connection)).await {
             Ok(answer) => {
@@ -128,7 +147,10 @@ impl Trial {
                     backend: answer.backend,
                 })
             }
-            Err(failed) => Err(format!("{sent}: {:?}", failed.failure)),
+            Err(failed) => Err(Unanswered {
+                said: format!("{sent}: {:?}", failed.failure),
+                was_sent: !matches!(failed.failure, Failure::NotSent(_)),
+            }),
         }
     }
 
@@ -138,7 +160,7 @@ impl Trial {
     /// How it failed.
     pub async fn get(&self, path: &str) -> Result<Reply, String> {
         let template = self.door()?.template(Method::GET, path)?;
-        self.send(&template, Connection::Fresh).await
+        Ok(self.send(&template, Connection::Fresh).await?)
     }
 
     /// GET that must be answered with 200.

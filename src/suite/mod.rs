@@ -38,7 +38,7 @@ pub use actions::{CordonedNode, FrozenPod, StoppedNode, fresh_marker, workers};
 pub use artifacts::{Artifacts, When};
 pub use autoscaler::Autoscaler;
 pub use blame::Data;
-pub use http::{Door, Reply};
+pub use http::{Door, Reply, Unanswered};
 pub use phase::Phase;
 pub use run::{EngineChoice, RunRequest, run};
 pub use scenario::{Aspect, Claim, Held, Scenario, Start, Suite};

@@ -272,7 +272,7 @@ impl Trial {
     /// The requests of all loads so far.
     pub fn requests(&self) -> Option<Requests> {
         let records = self.records.borrow();
-        (!records.is_empty()).then(|| Requests::from(&crate::load::Stats::of(&records)))
+        (!records.is_empty()).then(|| Requests::from(&crate::load::Stats::of(&*records)))
     }
 }
 

@@ -51,8 +51,12 @@ pub fn secure(trial: &Trial, host: &IngressHost) -> Door {
 pub async fn get(trial: &Trial, door: &Door, path: &str) -> Result<Reply, Stop> {
     let template = door.template(Method::GET, path).map_err(Stop::errored)?;
     let reply = trial.send(&template, Connection::Fresh).await;
-    reply.map_err(|seen| {
-        trial.failed(CauseClass::NotServed, format!("{} answers", door.url(path)), seen)
+    reply.map_err(|unanswered| {
+        let expected = format!("{} answers", door.url(path));
+        match unanswered.was_sent {
+            true => trial.failed(CauseClass::NotServed, expected, unanswered.said),
+            false => Stop::inconclusive(expected, unanswered.said),
+        }
     })
 }
 

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 
 use crate::base::secs;
-use crate::load::{ArrivalPlan, Record};
+use crate::load::{ArrivalPlan, Record, Stats};
 use crate::observe::CauseClass;
 use crate::suite::{Aspect, Capability, Held, Lane, Phase, Scenario, Start, Stop, Trial};
 use crate::wait::{self, Scope};
@@ -72,22 +72,21 @@ fn served_in_every_window(
     let width = u64::try_from(WINDOW.as_millis()).unwrap_or(u64::MAX);
     let mut start = from_ms;
     while start + width <= to_ms {
-        let inside = |record: &&Record| {
-            let at = trial.ms(record.planned);
-            (start..start + width).contains(&at) && record.outcome.not_sent().is_none()
-        };
-        let n_planned = records.iter().filter(inside).count();
-        let n_ok = records.iter().filter(inside).filter(|record| record.outcome.is_ok()).count();
-        if n_planned > 0 && n_ok == 0 {
-            let stop = trial.failed(
-                CauseClass::ReplicasShareANode,
-                format!("the front door answers after {lost} was noticed as lost"),
-                format!(
-                    "none of {n_planned} requests from {:.0} s to {:.0} s was answered",
-                    start as f64 / 1000.0,
-                    (start + width) as f64 / 1000.0
-                ),
-            );
+        let inside = |record: &&Record| (start..start + width).contains(&trial.ms(record.planned));
+        let stats = Stats::of(records.iter().filter(inside));
+        let expected = format!("the front door answers after {lost} was noticed as lost");
+        let when = format!(
+            "from {:.0} s to {:.0} s",
+            start as f64 / 1000.0,
+            (start + width) as f64 / 1000.0
+        );
+        if let (0, Some(why)) = (stats.sent, stats.not_sent) {
+            let seen = format!("none of {} requests {when} was sent: {why}", stats.planned);
+            return Err(Stop::inconclusive(expected, seen));
+        }
+        if stats.sent > 0 && stats.failed == stats.sent {
+            let seen = format!("none of {} requests {when} was answered", stats.sent);
+            let stop = trial.failed(CauseClass::ReplicasShareANode, expected, seen);
             return Err(trial.blame_records(stop, records));
         }
         start += width;

@@ -10,7 +10,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use rustix::io::Errno;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout_at};
 
 use super::tls::Tls;
@@ -43,8 +43,7 @@ impl Open {
         deadline: Instant,
     ) -> Result<Open, Failure> {
         let limit = deadline.min(Instant::now() + CONNECT_LIMIT);
-        let connecting = TcpStream::connect((target.host.as_str(), target.port));
-        let stream = match timeout_at(limit, connecting).await {
+        let stream = match timeout_at(limit, dial(target)).await {
             Ok(connected) => connected.map_err(|error| refusal(&error))?,
             Err(_) => return Err(Failure::ConnectTimeout),
         };
@@ -97,6 +96,25 @@ impl Open {
     }
 }
 
+/// Connects to the first address of `target` that answers.
+async fn dial(target: &Target) -> Result<TcpStream, Error> {
+    let mut why = None;
+    for address in lookup_host((target.host.as_str(), target.port)).await? {
+        match TcpStream::connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => why = Some(telling(why, error)),
+        }
+    }
+    Err(why.unwrap_or_else(|| ErrorKind::NotFound.into()))
+}
+
+/// Which of the errors of two addresses tells why there is no connection. A name may have an address
+/// of a family that this machine does not have, and that looks like a lack of ports.
+fn telling(known: Option<Error>, next: Error) -> Error {
+    let is_own = |error: &Error| Errno::from_io_error(error) == Some(Errno::ADDRNOTAVAIL);
+    known.filter(|known| !is_own(known)).unwrap_or(next)
+}
+
 /// Why there is no connection. A router's "host unreachable" is what a machine that is gone looks
 /// like after some seconds of silence, on other networks the silence goes on: both are a machine
 /// that does not answer. So is a name that no address is known for.
@@ -127,6 +145,19 @@ fn own_limit(error: &Error) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_of_a_family_that_is_off_hides_no_refusal_of_another() {
+        let error = |errno: Errno| Error::from_raw_os_error(errno.raw_os_error());
+        for errnos in
+            [[Errno::CONNREFUSED, Errno::ADDRNOTAVAIL], [Errno::ADDRNOTAVAIL, Errno::CONNREFUSED]]
+        {
+            let why = errnos.into_iter().fold(None, |why, errno| Some(telling(why, error(errno))));
+            assert_eq!(refusal(&why.expect("two errors")), Failure::Refused, "{errnos:?}");
+        }
+        let alone = telling(None, error(Errno::ADDRNOTAVAIL));
+        assert!(matches!(refusal(&alone), Failure::NotSent(_)));
+    }
 
     #[test]
     fn what_the_sender_lacks_is_no_failure_of_the_other_end() {
