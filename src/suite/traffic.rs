@@ -167,11 +167,11 @@ impl Trial {
     /// Ends a load; its records count for the report.
     pub async fn stop_load(&self, load: Load) -> Vec<Record> {
         let records = load.stop().await;
+        self.records.borrow_mut().extend(records.iter().cloned());
         if records.iter().any(|record| !record.outcome.is_ok()) {
             self.look_for_kills().await;
         }
         self.confirm_pods().await;
-        self.records.borrow_mut().extend(records.iter().cloned());
         records
     }
 
