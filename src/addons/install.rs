@@ -177,6 +177,16 @@ pub fn images_of(plan: &Plan) -> Result<BTreeSet<String>, Error> {
     Ok(images)
 }
 
+/// All that makes an add-on what it is in the cluster of `setup`.
+///
+/// # Errors
+/// As [`install`], for an add-on that cannot be installed.
+pub fn content(loaded: &Loaded, setup: &Setup) -> Result<String, Error> {
+    let documents = tweak::tweaked(loaded.addon, loaded.pin.as_ref(), &loaded.documents, setup)?;
+    let texts: Vec<String> = documents.iter().map(|document| document.value.to_string()).collect();
+    Ok(format!("{} {} {}", loaded.addon, loaded.version, texts.join(" ")))
+}
+
 fn images_in(document: &mut Document) -> Vec<String> {
     let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
     match document.kind() {

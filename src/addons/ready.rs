@@ -230,7 +230,15 @@ async fn ceph_ready(
         let namespace = cluster.namespace();
         let scope =
             Scope::named(Api::<CephCluster>::namespaced(client.clone(), namespace), cluster.name());
-        osds::one_by_one(client, cluster, setup).await?;
+        if let Err(mut error) = osds::one_by_one(client, cluster, setup).await {
+            // The operator says there why it does not get as far as daemons.
+            if let Ok(clusters) = scope.list().await
+                && let Err(why) = rook::cluster_ready().check(&clusters)
+            {
+                error.unmet = format!("{}; {why}", error.unmet);
+            }
+            return Err(error);
+        }
         wait::until(&scope, &rook::cluster_ready(), CEPH).await?;
         if !is_external(cluster) {
             osds::run(client, namespace, setup.devices.len(), CEPH).await?;

@@ -45,7 +45,7 @@ pub(super) async fn make(
     let containers = Containers::detect(&workshop.programs, &wish.hints).await?;
     let reserved = match wish.reuse {
         true => {
-            let taking = Reserved::take(&spec, &loaded, &containers, workshop);
+            let taking = Reserved::take(&spec, stack, &loaded, &containers, workshop);
             Some(unless_interrupted(workshop, taking).await??)
         }
         false => None,
@@ -84,11 +84,12 @@ struct Reserved {
 impl Reserved {
     async fn take(
         spec: &KindSpec,
+        stack: &Stack,
         loaded: &[Loaded],
         containers: &Containers,
         workshop: &Workshop,
     ) -> Result<Reserved, Error> {
-        let key = key(spec, loaded, containers)?;
+        let key = key(spec, stack, loaded, containers)?;
         let lock = doing("wait for the shared cluster", kind::lock(&key, &workshop.paths)).await?;
         Ok(Reserved { id: kind::lease_id(&key), key, lock })
     }
@@ -133,19 +134,20 @@ pub(super) async fn is_there(
     let loaded = load(wanted, &needed(stack), paths).await?;
     let spec = spec(wanted, wish, stack, &loaded, "")?;
     let containers = Containers::detect(programs, &wish.hints).await?;
-    kind::runs(&key(&spec, &loaded, &containers)?, &containers, paths).await
+    kind::runs(&key(&spec, stack, &loaded, &containers)?, &containers, paths).await
 }
 
-fn key(spec: &KindSpec, loaded: &[Loaded], containers: &Containers) -> Result<String, Error> {
-    let addons: Vec<String> = loaded.iter().map(content).collect();
-    kind::reuse_key(spec, &addons, containers.engine())
-}
-
-/// All that makes an add-on what it is: a folder can change under its name.
-fn content(addon: &Loaded) -> String {
-    let documents: Vec<String> =
-        addon.documents.iter().map(|document| document.value.to_string()).collect();
-    format!("{} {} {}", addon.addon, addon.version, documents.join(" "))
+/// The add-ons are part of it as they are installed: a folder can change under its name, and what this
+/// program changes in them may be another with each version of it.
+fn key(
+    spec: &KindSpec,
+    stack: &Stack,
+    loaded: &[Loaded],
+    containers: &Containers,
+) -> Result<String, Error> {
+    let setup = setup(stack);
+    let contents = loaded.iter().map(|addon| addons::content(addon, &setup));
+    kind::reuse_key(spec, &contents.collect::<Result<Vec<_>, _>>()?, containers.engine())
 }
 
 /// Where a cluster is brought up, and for what.

@@ -1,15 +1,22 @@
 //! Preflight: whether this machine can make the cluster that is wanted.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use super::make::is_there;
 use super::{KindWish, Place, Wanted, Workshop, load, needed};
 use crate::addons::{self, AddOn};
+use crate::base::secs;
 use crate::engine::doctor::{self, Finding};
 use crate::engine::host::Programs;
 use crate::engine::kind::{Containers, EngineHints, KindSpec, node_pin};
 use crate::k8s::Profile;
 use crate::stack::Stack;
+
+/// For a look at a kept cluster; then it counts as missing.
+const LOOK_LIMIT: Duration = secs(2);
 
 /// What the doctor finds for `wanted`; nothing for a cluster that exists.
 pub async fn findings(wanted: &Wanted, stack: &Stack, workshop: &Workshop) -> Vec<Finding> {
@@ -19,13 +26,19 @@ pub async fn findings(wanted: &Wanted, stack: &Stack, workshop: &Workshop) -> Ve
         node_image: kind.node_image.clone(),
         workers: n_workers(kind),
         rook: makes_ceph(wanted, stack, workshop).await,
-        // What stands in the way of looking is told by whoever makes the cluster.
-        exists: is_there(wanted, kind, stack, workshop).await.unwrap_or(false),
+        exists: is_kept(wanted, kind, stack, workshop).await,
         engine: None,
         ports: Vec::new(),
     };
     let host = doctor::Host::this(&workshop.paths);
     doctor::examine(&wish, &workshop.programs, &host).await
+}
+
+/// Whether `--reuse` has its cluster. What stands in the way of looking is told by the examination, or
+/// by whoever makes the cluster; an engine that does not answer may take minutes over it.
+async fn is_kept(wanted: &Wanted, wish: &KindWish, stack: &Stack, workshop: &Workshop) -> bool {
+    let looked = timeout(LOOK_LIMIT, is_there(wanted, wish, stack, workshop)).await;
+    matches!(looked, Ok(Ok(true)))
 }
 
 /// Whether Ceph is to run on this machine's disks: not if a folder of add-ons has it elsewhere, or
