@@ -150,6 +150,7 @@ async fn observe<K: Object>(mut watched: Watched<K>, shared: Arc<Shared<K>>, tru
             tokio::select! {
                 biased;
                 change = watched.next() => match change {
+                    Ok(Change::Listed(objects)) => shared.see_list(objects),
                     Ok(change) => shared.see(change),
                     Err(_) => break false,
                 },
@@ -178,6 +179,22 @@ impl<K: Object> Shared<K> {
 
     fn see(&self, change: Change<K>) {
         self.sightings().push(Sighting { at: Instant::now(), change });
+    }
+
+    /// Takes over a list made because the watch could not go on; what it shows that was not told of is
+    /// the end of what went unseen.
+    fn see_list(&self, objects: Vec<Arc<K>>) {
+        let (told, _) = self.told();
+        let is_told = |object: &Arc<K>| {
+            let known = told.get(&object.reference());
+            known.is_some_and(|known| {
+                known.meta().resource_version == object.meta().resource_version
+            })
+        };
+        if objects.len() != told.len() || !objects.iter().all(is_told) {
+            self.missed();
+            self.see(Change::Listed(objects));
+        }
     }
 
     fn missed(&self) {

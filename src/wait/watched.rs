@@ -242,8 +242,9 @@ impl<K: Object> Watched<K> {
                 Some(Ok(WatchEvent::Bookmark(bookmark))) => {
                     self.version = bookmark.metadata.resource_version;
                 }
-                // The server closes watches after a while; the version seen last resumes them.
-                None => self.stream = None,
+                // The server closes watches after a while, and connections break: resumed from the
+                // version seen last, the next one tells what happened meanwhile. A list would not.
+                None | Some(Err(kube::Error::ReadEvents(_))) => self.stream = None,
                 Some(Ok(WatchEvent::Error(_)) | Err(_)) => {
                     self.sight.lose();
                     self.stream = None;
