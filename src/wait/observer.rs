@@ -61,14 +61,16 @@ impl<K: Object> Observer<K> {
     /// # Errors
     /// What the API answered to the first list.
     pub async fn start(scope: Scope<K>, trust: Trust) -> Result<Self, kube::Error> {
-        let started = Instant::now();
+        let asked = Instant::now();
         let watched = Watched::start(scope.clone()).await?;
-        let first = Sighting { at: Instant::now(), change: Change::Listed(watched.objects()) };
+        // How long the first list took is no gap in what came after it.
+        let started = Instant::now();
+        let first = Sighting { at: started, change: Change::Listed(watched.objects()) };
         let shared = Arc::new(Shared {
             scope,
             sight: watched.sight(),
             sightings: Mutex::new(vec![first]),
-            confirmed: Mutex::new(started),
+            confirmed: Mutex::new(asked),
         });
         let task = tokio::spawn(observe(watched, Arc::clone(&shared), trust));
         Ok(Observer { task, started, trust, shared })
@@ -79,7 +81,7 @@ impl<K: Object> Observer<K> {
         self.shared.sightings().clone()
     }
 
-    /// When it began to watch.
+    /// When it began to watch: what there was then is its first sighting.
     pub fn started(&self) -> Instant {
         self.started
     }

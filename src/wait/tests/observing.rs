@@ -124,3 +124,16 @@ async fn what_only_a_list_shows_was_missed_since_the_watch_was_last_found_to_wor
         assert_eq!(gap.map(|gap| gap.as_secs()), happens.then_some(21));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_observed_begins_with_the_first_list_however_late_it_came() {
+    let api = FakeApi::default();
+    api.set(Mood::Refuses);
+    let late = async {
+        sleep(millis(3500)).await;
+        api.set(Mood::Answers);
+    };
+    let (observer, ()) = tokio::join!(Observer::start(api.pods(), Trust::Checked), late);
+    let observer = observer.expect("it answers at last");
+    assert_eq!(observer.interrupted(observer.started()), None);
+}
