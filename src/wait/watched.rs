@@ -179,6 +179,11 @@ impl<K: Object> Watched<K> {
         self.sight.clone()
     }
 
+    /// Whether it sees nothing now.
+    pub(super) fn is_blind(&self) -> bool {
+        self.sight.is_lost()
+    }
+
     /// Since when the API has not answered, if it is long.
     pub(super) fn blind_for(&self) -> Option<Duration> {
         self.sight.gap()
