@@ -15,8 +15,10 @@ use kube::client::Body;
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 use tower::BoxError;
 
+use crate::base::millis;
 use crate::wait::Scope;
 
 type Reply = UnsyncBoxBody<Bytes, io::Error>;
@@ -31,6 +33,10 @@ pub(super) enum Mood {
     /// It takes them, and that is all.
     Silent,
     Forbids,
+    /// It lists, and lets nobody watch.
+    ForbidsWatches,
+    /// It lists, and ends every watch as soon as it is open.
+    EndsWatches,
 }
 
 #[derive(Clone, Default)]
@@ -42,6 +48,7 @@ struct Inner {
     is_deaf: bool,
     version: u64,
     n_lists: usize,
+    n_watches: usize,
     pods: BTreeMap<String, Value>,
     /// What has happened, by version, for watches that are resumed.
     history: Vec<(u64, Bytes)>,
@@ -98,6 +105,10 @@ impl FakeApi {
         self.lock().n_lists
     }
 
+    pub(super) fn n_watches(&self) -> usize {
+        self.lock().n_watches
+    }
+
     pub(super) fn put(&self, name: &str) {
         let mut inner = self.lock();
         inner.version += 1;
@@ -120,20 +131,26 @@ impl FakeApi {
     }
 
     async fn serve(self, request: Request<Body>) -> Result<Response<Reply>, BoxError> {
+        // Whoever asks without a pause gets through time all the same.
+        sleep(millis(1)).await;
         let mood = self.lock().mood;
         match mood {
-            Mood::Answers => {}
+            Mood::Answers | Mood::ForbidsWatches | Mood::EndsWatches => {}
             Mood::Refuses => return Err("connection refused".into()),
             Mood::Silent => std::future::pending().await,
             Mood::Forbids => return Ok(answer(403, &refusal(403, "Forbidden", "not you"))),
         }
         let mut inner = self.lock();
         if request.uri().query().is_some_and(|query| query.contains("watch=true")) {
+            inner.n_watches += 1;
+            if mood == Mood::ForbidsWatches {
+                return Ok(answer(403, &refusal(403, "Forbidden", "no watches")));
+            }
             let (sender, lines) = mpsc::unbounded_channel();
             let since = since(&request);
             if since < inner.forgotten {
                 let _ = sender.send(Ok(line("ERROR", &refusal(410, "Expired", "too old"))));
-            } else {
+            } else if mood != Mood::EndsWatches {
                 for (_, line) in inner.history.iter().filter(|(version, _)| *version > since) {
                     let _ = sender.send(Ok(line.clone()));
                 }

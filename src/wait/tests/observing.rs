@@ -137,3 +137,17 @@ async fn what_is_observed_begins_with_the_first_list_however_late_it_came() {
     let observer = observer.expect("it answers at last");
     assert_eq!(observer.interrupted(observer.started()), None);
 }
+
+#[tokio::test(start_paused = true)]
+async fn lists_that_show_nothing_new_are_not_kept() {
+    let api = FakeApi::default();
+    api.set(Mood::ForbidsWatches);
+    let observer = observe(&api, Trust::Checked).await;
+    sleep(secs(20)).await;
+    assert_eq!(observer.sightings().len(), 1);
+    assert_eq!(observer.interrupted(observer.started()), None);
+    api.put("b");
+    sleep(secs(2)).await;
+    assert_eq!(seen(&observer), ["a", "b"]);
+    assert!(observer.interrupted(observer.started()).is_some(), "who knows what b did");
+}

@@ -90,3 +90,16 @@ async fn a_trouble_that_has_passed_is_no_reason_for_a_wait_that_ends_unmet() {
     let error = waited.expect_err("there is none");
     assert!(error.is_timeout(), "{error}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn watches_that_are_refused_or_end_at_once_are_asked_for_at_a_pace() {
+    for mood in [Mood::ForbidsWatches, Mood::EndsWatches] {
+        let api = FakeApi::default();
+        api.set(mood);
+        let (scope, pod) = (api.pods(), exists::<Pod>());
+        let error = until(&scope, &pod, MINUTE).await.expect_err("there is none");
+        assert!(error.is_timeout(), "{error}");
+        let (n_lists, n_watches) = (api.n_lists(), api.n_watches());
+        assert!(n_lists < 70 && (55..70).contains(&n_watches), "{n_lists}, {n_watches}");
+    }
+}
