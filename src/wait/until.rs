@@ -17,8 +17,8 @@ use super::watched::{Change, Object, RELIST_PERIOD, RETRY, Scope, Watched, is_pa
 
 /// Pause between two tries of something that only an attempt can tell.
 const TRY_PERIOD: Duration = millis(500);
-/// What blocks a condition is asked for this long.
-const EXPLAIN_LIMIT: Duration = secs(10);
+/// Why a condition is unmet is asked for this long.
+pub const EXPLAIN_LIMIT: Duration = secs(10);
 /// Longest text of an object's status in an error.
 const STATUS_CHARS: usize = 600;
 
