@@ -3,11 +3,12 @@
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::{Api, ListParams, LogParams};
 use kube::{Client, ResourceExt as _};
+use tokio::time::timeout;
 
 use super::AddOn;
 use crate::base::Error;
 use crate::k8s::is_pod_ready;
-use crate::wait::{WaitError, blocking_chain};
+use crate::wait::{EXPLAIN_LIMIT, WaitError, blocking_chain};
 
 /// Newest warnings shown.
 const EVENTS_MAX: usize = 8;
@@ -22,15 +23,24 @@ const LINE_CHARS: usize = 240;
 pub(super) async fn explained(client: &Client, addon: AddOn, error: WaitError) -> Error {
     let namespace = addon.namespace();
     let mut error = error;
-    if error.chain.is_empty() {
-        error.chain = blocking_chain(client, namespace).await;
-    }
-    let logs = logs(client, addon).await;
+    let (mut events, mut logs) = (Vec::new(), Vec::new());
+    // Logs come last: those of a node that is down take the API long.
+    let reading = async {
+        if error.chain.is_empty() {
+            error.chain = blocking_chain(client, namespace).await;
+        }
+        events = warnings(client, namespace).await;
+        read_logs(client, addon, &mut logs).await;
+    };
+    let is_read = timeout(EXPLAIN_LIMIT, reading).await.is_ok();
     let mut lines = vec![format!("add-on {addon} does not come up")];
     lines.extend(advice(addon, &logs).map(str::to_owned));
     lines.push(error.to_string());
-    lines.extend(warnings(client, namespace).await);
+    lines.extend(events);
     lines.extend(logs.iter().map(|line| shortened(line)));
+    if !is_read {
+        lines.push("the API did not tell all reasons in time".to_owned());
+    }
     Error::environment(lines.join("\n"))
 }
 
@@ -68,9 +78,9 @@ fn describe(event: &Event) -> String {
     )
 }
 
-/// The last lines of those pods of `addon` that are not ready; where all are, of those that manage
-/// the others.
-async fn logs(client: &Client, addon: AddOn) -> Vec<String> {
+/// Reads into `lines` the last ones that those pods of `addon` wrote that are not ready; where all are,
+/// those that manage the others.
+async fn read_logs(client: &Client, addon: AddOn, lines: &mut Vec<String>) {
     let pods: Api<Pod> = Api::namespaced(client.clone(), addon.namespace());
     let selector = match addon {
         AddOn::IngressNginx => "app.kubernetes.io/name=ingress-nginx",
@@ -84,7 +94,6 @@ async fn logs(client: &Client, addon: AddOn) -> Vec<String> {
         |pod: &&Pod| pod.labels().get("app").is_some_and(|app| app.contains("operator"));
     let (ready, not): (Vec<&Pod>, Vec<&Pod>) = found.iter().partition(|pod| is_pod_ready(pod));
     let telling = not.into_iter().filter(|pod| phase(pod) != "Succeeded").take(PODS_MAX);
-    let mut lines = Vec::new();
     for pod in
         telling.chain(ready.into_iter().filter(|pod| addon != AddOn::RookCeph || is_operator(pod)))
     {
@@ -92,7 +101,6 @@ async fn logs(client: &Client, addon: AddOn) -> Vec<String> {
             lines.extend(last_lines(&pods, pod, &container).await);
         }
     }
-    lines
 }
 
 fn phase(pod: &Pod) -> &str {
@@ -132,7 +140,29 @@ fn shortened(line: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::future::pending;
+
+    use http::{Request, Response};
+    use kube::client::Body;
+    use tokio::time::Instant;
+    use tower::BoxError;
+
     use super::*;
+    use crate::base::secs;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_api_that_is_silent_is_asked_for_reasons_as_long_as_in_a_wait() {
+        let silent = |_: Request<Body>| pending::<Result<Response<Body>, BoxError>>();
+        let client = Client::new(tower::service_fn(silent), "default");
+        let api = kube::Error::LinesCodecMaxLineLengthExceeded;
+        let error = WaitError::api("it is ready", &api);
+        let began = Instant::now();
+        let explained = explained(&client, AddOn::RookCeph, error);
+        let error = timeout(secs(60), explained).await.expect("it has a limit").to_string();
+        assert_eq!(began.elapsed(), EXPLAIN_LIMIT);
+        assert!(error.contains("expected: it is ready"), "{error}");
+        assert!(error.ends_with("the API did not tell all reasons in time"), "{error}");
+    }
 
     #[test]
     fn metrics_server_without_trust_in_kubelets_is_told_the_flag() {

@@ -30,5 +30,5 @@ pub use deadline::{
 };
 pub use error::WaitError;
 pub use observer::{Observer, Sighting, Trust};
-pub use until::{until, until_ok};
+pub use until::{EXPLAIN_LIMIT, until, until_ok};
 pub use watched::{Change, Object, Scope, Watched};

@@ -61,14 +61,16 @@ impl<K: Object> Observer<K> {
     /// # Errors
     /// What the API answered to the first list.
     pub async fn start(scope: Scope<K>, trust: Trust) -> Result<Self, kube::Error> {
-        let started = Instant::now();
+        let asked = Instant::now();
         let watched = Watched::start(scope.clone()).await?;
-        let first = Sighting { at: Instant::now(), change: Change::Listed(watched.objects()) };
+        // How long the first list took is no gap in what came after it.
+        let started = Instant::now();
+        let first = Sighting { at: started, change: Change::Listed(watched.objects()) };
         let shared = Arc::new(Shared {
             scope,
             sight: watched.sight(),
             sightings: Mutex::new(vec![first]),
-            confirmed: Mutex::new(started),
+            confirmed: Mutex::new(asked),
         });
         let task = tokio::spawn(observe(watched, Arc::clone(&shared), trust));
         Ok(Observer { task, started, trust, shared })
@@ -79,7 +81,7 @@ impl<K: Object> Observer<K> {
         self.shared.sightings().clone()
     }
 
-    /// When it began to watch.
+    /// When it began to watch: what there was then is its first sighting.
     pub fn started(&self) -> Instant {
         self.started
     }
@@ -150,6 +152,7 @@ async fn observe<K: Object>(mut watched: Watched<K>, shared: Arc<Shared<K>>, tru
             tokio::select! {
                 biased;
                 change = watched.next() => match change {
+                    Ok(Change::Listed(objects)) => shared.see_list(objects),
                     Ok(change) => shared.see(change),
                     Err(_) => break false,
                 },
@@ -178,6 +181,22 @@ impl<K: Object> Shared<K> {
 
     fn see(&self, change: Change<K>) {
         self.sightings().push(Sighting { at: Instant::now(), change });
+    }
+
+    /// Takes over a list made because the watch could not go on; what it shows that was not told of is
+    /// the end of what went unseen.
+    fn see_list(&self, objects: Vec<Arc<K>>) {
+        let (told, _) = self.told();
+        let is_told = |object: &Arc<K>| {
+            let known = told.get(&object.reference());
+            known.is_some_and(|known| {
+                known.meta().resource_version == object.meta().resource_version
+            })
+        };
+        if objects.len() != told.len() || !objects.iter().all(is_told) {
+            self.missed();
+            self.see(Change::Listed(objects));
+        }
     }
 
     fn missed(&self) {

@@ -49,6 +49,11 @@ impl Sight {
         self.gap().or_else(|| last().map(|(since, until)| until - since))
     }
 
+    /// Whether there is no watch now.
+    pub(super) fn is_lost(&self) -> bool {
+        self.gaps().since.is_some()
+    }
+
     /// The gap that goes on, if it counts already.
     pub(super) fn gap(&self) -> Option<Duration> {
         self.gaps().since.map(|since| since.elapsed()).filter(|gap| *gap > GAP_MAX)

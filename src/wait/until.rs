@@ -17,8 +17,8 @@ use super::watched::{Change, Object, RELIST_PERIOD, RETRY, Scope, Watched, is_pa
 
 /// Pause between two tries of something that only an attempt can tell.
 const TRY_PERIOD: Duration = millis(500);
-/// What blocks a condition is asked for this long.
-const EXPLAIN_LIMIT: Duration = secs(10);
+/// Why a condition is unmet is asked for this long.
+pub const EXPLAIN_LIMIT: Duration = secs(10);
 /// Longest text of an object's status in an error.
 const STATUS_CHARS: usize = 600;
 
@@ -55,7 +55,7 @@ pub async fn until<K: Object>(
         let news = tokio::select! {
             biased;
             () = sleep_until(expires) => {
-                seen.note_silence(watched.blind_for());
+                seen.note_silence(&watched);
                 return Err(timed_out(scope, condition, deadline, seen).await);
             }
             news = news => news,
@@ -123,14 +123,17 @@ struct Seen<K> {
     unmet: Option<String>,
     objects: Vec<Arc<K>>,
     last_change: Option<(String, Instant)>,
-    /// What keeps the API from being read right now.
+    /// What kept the API from being read when it was last tried.
     trouble: Option<String>,
 }
 
-impl<K> Seen<K> {
-    /// The API has not answered for this long, if it is long.
-    fn note_silence(&mut self, silent: Option<Duration>) {
-        let silence = || match silent {
+impl<K: Object> Seen<K> {
+    /// The end: an API that is silent is trouble; what went wrong before it was seen again is none.
+    fn note_silence(&mut self, watched: &Watched<K>) {
+        if !watched.is_blind() {
+            self.trouble = None;
+        }
+        let silence = || match watched.blind_for() {
             Some(silent) => Some(format!("the API did not answer for {} s", silent.as_secs())),
             None => self.unmet.is_none().then(|| "the API did not answer in time".to_owned()),
         };

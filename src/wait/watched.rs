@@ -11,6 +11,7 @@ use kube::Api;
 use kube::api::{ListParams, WatchEvent, WatchParams};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::base::{ObjectRef, secs};
 
@@ -18,7 +19,7 @@ use super::sight::Sight;
 
 /// A watch can lose events without a word; everything is listed again this often.
 pub(super) const RELIST_PERIOD: Duration = secs(30);
-/// Pause before something that failed for a passing reason is tried again.
+/// Pause before what failed for a passing reason is tried again; the least time between two watches.
 pub(super) const RETRY: Duration = secs(1);
 /// Tries of the first list before the error is handed on.
 const MAX_TRIES: usize = 5;
@@ -138,6 +139,8 @@ pub struct Watched<K> {
     objects: BTreeMap<Key, Arc<K>>,
     version: String,
     stream: Option<BoxStream<'static, Result<WatchEvent<K>, kube::Error>>>,
+    /// When a watch was asked for last.
+    asked: Option<Instant>,
     sight: Sight,
 }
 
@@ -149,6 +152,7 @@ impl<K: Object> Watched<K> {
             objects: BTreeMap::new(),
             version: String::new(),
             stream: None,
+            asked: None,
             sight: Sight::default(),
         }
     }
@@ -162,7 +166,7 @@ impl<K: Object> Watched<K> {
         for _ in 1..MAX_TRIES {
             match watched.relist().await {
                 Ok(()) => return Ok(watched),
-                Err(error) if is_passing(&error) => tokio::time::sleep(RETRY).await,
+                Err(error) if is_passing(&error) => sleep(RETRY).await,
                 Err(error) => return Err(error),
             }
         }
@@ -177,6 +181,11 @@ impl<K: Object> Watched<K> {
     /// When it saw nothing.
     pub(super) fn sight(&self) -> Sight {
         self.sight.clone()
+    }
+
+    /// Whether it sees nothing now.
+    pub(super) fn is_blind(&self) -> bool {
+        self.sight.is_lost()
     }
 
     /// Since when the API has not answered, if it is long.
@@ -217,6 +226,11 @@ impl<K: Object> Watched<K> {
                 Some(stream) => stream,
                 None => {
                     self.sight.lose();
+                    // One that is refused or ends at once would be asked for without a pause.
+                    if let Some(asked) = self.asked {
+                        sleep_until(asked + RETRY).await;
+                    }
+                    self.asked = Some(Instant::now());
                     let params = self.scope.watch_params();
                     match self.scope.api.watch(&params, &self.version).await {
                         Ok(stream) => {
@@ -242,8 +256,9 @@ impl<K: Object> Watched<K> {
                 Some(Ok(WatchEvent::Bookmark(bookmark))) => {
                     self.version = bookmark.metadata.resource_version;
                 }
-                // The server closes watches after a while; the version seen last resumes them.
-                None => self.stream = None,
+                // The server closes watches after a while, and connections break: resumed from the
+                // version seen last, the next one tells what happened meanwhile. A list would not.
+                None | Some(Err(kube::Error::ReadEvents(_))) => self.stream = None,
                 Some(Ok(WatchEvent::Error(_)) | Err(_)) => {
                     self.sight.lose();
                     self.stream = None;

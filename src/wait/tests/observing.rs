@@ -91,3 +91,63 @@ async fn a_watch_that_tells_all_is_not_checked() {
     observer.confirm().await;
     assert_eq!((api.n_lists(), observer.interrupted(observer.started())), (1, None));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_happened_while_a_connection_was_dead_is_told_once_it_breaks() {
+    let api = FakeApi::default();
+    let observer = observe(&api, Trust::Checked).await;
+    api.deafen();
+    api.put("b");
+    api.remove("b");
+    sleep(secs(20)).await;
+    api.reset_watches();
+    sleep(secs(2)).await;
+    let ever: Vec<_> = observer.ever_seen().into_keys().map(|pod| pod.name).collect();
+    assert_eq!(ever, ["a", "b"]);
+    assert_eq!(observer.interrupted(observer.started()), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_only_a_list_shows_was_missed_since_the_watch_was_last_found_to_work() {
+    for happens in [true, false] {
+        let api = FakeApi::default();
+        let observer = observe(&api, Trust::Checked).await;
+        api.deafen();
+        if happens {
+            api.put("b");
+        }
+        sleep(secs(20)).await;
+        api.forget();
+        sleep(secs(2)).await;
+        assert_eq!(seen(&observer).contains(&"b".to_owned()), happens);
+        let gap = observer.interrupted(observer.started());
+        assert_eq!(gap.map(|gap| gap.as_secs()), happens.then_some(21));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_observed_begins_with_the_first_list_however_late_it_came() {
+    let api = FakeApi::default();
+    api.set(Mood::Refuses);
+    let late = async {
+        sleep(millis(3500)).await;
+        api.set(Mood::Answers);
+    };
+    let (observer, ()) = tokio::join!(Observer::start(api.pods(), Trust::Checked), late);
+    let observer = observer.expect("it answers at last");
+    assert_eq!(observer.interrupted(observer.started()), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn lists_that_show_nothing_new_are_not_kept() {
+    let api = FakeApi::default();
+    api.set(Mood::ForbidsWatches);
+    let observer = observe(&api, Trust::Checked).await;
+    sleep(secs(20)).await;
+    assert_eq!(observer.sightings().len(), 1);
+    assert_eq!(observer.interrupted(observer.started()), None);
+    api.put("b");
+    sleep(secs(2)).await;
+    assert_eq!(seen(&observer), ["a", "b"]);
+    assert!(observer.interrupted(observer.started()).is_some(), "who knows what b did");
+}

@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::Pod;
 use tokio::time::{Instant, sleep};
 
 use super::api::{FakeApi, Mood};
-use crate::base::secs;
+use crate::base::{millis, secs};
 use crate::wait::{Condition, Deadline, WaitError, exists, until};
 
 const MINUTE: Deadline = Deadline::new(secs(60), "a test");
@@ -72,4 +72,34 @@ async fn an_api_that_forbids_ends_a_wait_at_once() {
     let (error, took_s) = in_vain(Mood::Forbids, 0).await;
     assert!(error.to_string().contains("not you") && !error.is_timeout(), "{error}");
     assert_eq!(took_s, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trouble_that_has_passed_is_no_reason_for_a_wait_that_ends_unmet() {
+    let api = FakeApi::default();
+    let trouble = async {
+        sleep(secs(5)).await;
+        api.set(Mood::Refuses);
+        sleep(millis(500)).await;
+        api.set(Mood::Answers);
+    };
+    // It ends before anything is listed again.
+    let deadline = Deadline::new(secs(20), "a test");
+    let (scope, pod) = (api.pods(), exists::<Pod>());
+    let (waited, ()) = tokio::join!(until(&scope, &pod, deadline), trouble);
+    let error = waited.expect_err("there is none");
+    assert!(error.is_timeout(), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn watches_that_are_refused_or_end_at_once_are_asked_for_at_a_pace() {
+    for mood in [Mood::ForbidsWatches, Mood::EndsWatches] {
+        let api = FakeApi::default();
+        api.set(mood);
+        let (scope, pod) = (api.pods(), exists::<Pod>());
+        let error = until(&scope, &pod, MINUTE).await.expect_err("there is none");
+        assert!(error.is_timeout(), "{error}");
+        let (n_lists, n_watches) = (api.n_lists(), api.n_watches());
+        assert!(n_lists < 70 && (55..70).contains(&n_watches), "{n_lists}, {n_watches}");
+    }
 }
