@@ -3,9 +3,13 @@
 //! The scheduler's default spreading (weight 2, at most 100) alone would keep three replicas
 //! apart on any idle cluster. An emptier node gains up to 85 points from LeastAllocated and
 //! 3 x 50 from two soft taints against one; default spreading brings 100 to 120, and a preferred
-//! anti-affinity of any weight 200 more: so the replicas stay apart by policy only.
+//! anti-affinity of any weight 200 more: so the replicas stay apart by policy only. Before 1.23 the
+//! taints count once and the anti-affinity brings 100, with the same outcome. Where there is no default
+//! spreading, the 85 points are enough, and taints would outweigh any preferred policy.
 
 use std::collections::BTreeMap;
+use std::str::FromStr as _;
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -13,7 +17,7 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
 
-use crate::k8s;
+use crate::k8s::{self, Profile};
 use crate::suite::{Held, Stop, Trial, workers};
 use crate::wait::{self, Scope};
 
@@ -30,6 +34,7 @@ const IMAGE_NAME: &str = "pause";
 const NAMESPACE: &str = "default";
 const LABEL: &str = "seatrial.dev/ballast";
 const TAINT_PREFIX: &str = "seatrial.dev/busy-";
+const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 
 /// Fills all workers but the first.
 ///
@@ -41,9 +46,12 @@ pub async fn load_all_but_one(trial: &Trial) -> Result<Held, Stop> {
     let names = workers.iter().map(|node| node.name_any()).collect();
     trial.defer(take_back(client.clone(), names));
     let taken = Taken::read(trial).await?;
+    let has_hints = spreads_by_default(&trial.engine().kubernetes(), &workers);
     for (idx, node) in workers.iter().enumerate() {
-        let n_taints = if idx == 0 { N_TAINTS_EMPTY } else { N_TAINTS_BUSY };
-        taint(&client, node, n_taints).await?;
+        if has_hints {
+            let n_taints = if idx == 0 { N_TAINTS_EMPTY } else { N_TAINTS_BUSY };
+            taint(&client, node, n_taints).await?;
+        }
         if idx > 0 {
             let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
             pods.create(&PostParams::default(), &ballast_pod(node, &taken)?).await?;
@@ -55,6 +63,13 @@ pub async fn load_all_but_one(trial: &Trial) -> Result<Held, Stop> {
     let started = wait::until(&scope, &wait::n_pods_ready(n_busy), wait::POD_STARTED).await;
     started.map_err(|error| Stop::errored(format!("the ballast does not start\n{error}")))?;
     Ok(format!("{n_busy} workers are busy"))
+}
+
+/// Whether the scheduler spreads replicas that ask for nothing: 1.20 only over nodes that have a zone
+/// (`podtopologyspread/scoring.go:initPreScoreState`).
+fn spreads_by_default(kubernetes: &str, workers: &[Arc<Node>]) -> bool {
+    let is_newer = Profile::from_str(kubernetes).map_or(true, |profile| profile.at_least(21));
+    is_newer || workers.iter().all(|node| node.labels().contains_key(ZONE_LABEL))
 }
 
 /// CPU in thousandths of a core, and memory in bytes.
