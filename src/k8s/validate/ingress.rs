@@ -15,7 +15,7 @@ const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
 /// The annotation may say what the field says (kubernetes PR 115447).
 const CLASS_MAY_REPEAT_SINCE: u8 = 27;
 /// Sequences a path may not contain.
-const BAD_SEQUENCES: [&str; 6] = ["//", "/./", "/../", "%2f", "%2F", "\\"];
+const BAD_SEQUENCES: [&str; 5] = ["//", "/./", "/../", "%2f", "%2F"];
 /// Endings a path may not have.
 const BAD_ENDINGS: [&str; 2] = ["/..", "/."];
 
