@@ -164,10 +164,12 @@ impl<'s> Check<'s> {
             Value::String(text) if is_quoted(text, wanted) => "; remove the quotes",
             _ => "",
         };
+        // What should be quoted may be a password.
+        let shows_values = self.shows_values && wanted != "string";
         let what = match given {
-            Value::Bool(value) if self.shows_values => format!("the boolean {value}"),
-            Value::Number(number) if self.shows_values => format!("the number {number}"),
-            Value::String(text) if self.shows_values => format!("the string {text:?}"),
+            Value::Bool(value) if shows_values => format!("the boolean {value}"),
+            Value::Number(number) if shows_values => format!("the number {number}"),
+            Value::String(text) if shows_values => format!("the string {text:?}"),
             Value::Bool(_) => "a boolean".to_owned(),
             Value::Number(_) => "a number".to_owned(),
             Value::String(_) => "a string".to_owned(),
@@ -260,8 +262,8 @@ mod tests {
             in_definition(&spec),
             [
                 "additionalProperties.typ: unknown field; did you mean `type`?",
-                "dependencies.c.type: expected a string, found the boolean true; quote it",
-                "items[1].type: expected a string, found the number 1; quote it",
+                "dependencies.c.type: expected a string, found a boolean; quote it",
+                "items[1].type: expected a string, found a number; quote it",
             ]
         );
         let spec = json!({"additionalProperties": "yes", "items": false});
