@@ -16,6 +16,9 @@ use crate::k8s::{Profile, matches_selector};
 /// The longest CronJob name: a Job's name adds 11 characters and may have 63.
 const CRON_JOB_NAME_MAX: usize = 52;
 
+/// CronJobTimeZone is on: servers before it drop the field.
+const TIME_ZONE_SINCE: u8 = 25;
+
 /// `ValidateDeployment`.
 pub fn deployment(deployment: &Deployment, profile: Profile, errors: &mut Errors) {
     metadata(&deployment.metadata, NameRule::Subdomain, true, errors);
@@ -193,6 +196,10 @@ pub fn cron_job(job: &CronJob, profile: Profile, errors: &mut Errors) {
         errors.invalid(&Path::root("metadata").field("name"), quoted(name), &why);
     }
     schedule(job, profile, &root.field("schedule"), errors);
+    if job.spec.time_zone.as_deref() == Some("") && profile.at_least(TIME_ZONE_SINCE) {
+        let why = "timeZone must be nil or non-empty string";
+        errors.invalid(&root.field("timeZone"), quoted(""), why);
+    }
     let policy = job.spec.concurrency_policy.as_deref();
     let policies = ["Allow", "Forbid", "Replace"];
     errors.one_of(&root.field("concurrencyPolicy"), policy, &policies);
