@@ -63,6 +63,8 @@ const ROWS: &[Row] = &[
     ("batch", "v1beta1", "CronJob", "cronjobs", true, (8, 25)),
     ("certificates.k8s.io", "v1", "CertificateSigningRequest", CSRS, false, ALWAYS),
     ("certificates.k8s.io", "v1beta1", "CertificateSigningRequest", CSRS, false, (0, 22)),
+    ("certificates.k8s.io", "v1", "ClusterTrustBundle", BUNDLES, false, (37, u8::MAX)),
+    ("certificates.k8s.io", "v1", "PodCertificateRequest", POD_CSRS, true, (37, u8::MAX)),
     ("coordination.k8s.io", "v1", "Lease", "leases", true, ALWAYS),
     ("coordination.k8s.io", "v1beta1", "Lease", "leases", true, (0, 22)),
     ("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices", true, (21, u8::MAX)),
@@ -90,6 +92,7 @@ const ROWS: &[Row] = &[
     (RBAC, "v1beta1", "Role", "roles", true, (0, 22)),
     (RBAC, "v1beta1", "RoleBinding", "rolebindings", true, (0, 22)),
     ("resource.k8s.io", "v1", "DeviceClass", "deviceclasses", false, (34, u8::MAX)),
+    ("resource.k8s.io", "v1", "DeviceTaintRule", "devicetaintrules", false, (37, u8::MAX)),
     ("resource.k8s.io", "v1", "ResourceClaim", "resourceclaims", true, (34, u8::MAX)),
     ("resource.k8s.io", "v1", "ResourceClaimTemplate", CLAIM_TEMPLATES, true, (34, u8::MAX)),
     ("resource.k8s.io", "v1", "ResourceSlice", "resourceslices", false, (34, u8::MAX)),
@@ -134,6 +137,8 @@ const ROWS: &[Row] = &[
 
 const HPAS: &str = "horizontalpodautoscalers";
 const CSRS: &str = "certificatesigningrequests";
+const BUNDLES: &str = "clustertrustbundles";
+const POD_CSRS: &str = "podcertificaterequests";
 const CAPACITIES: &str = "csistoragecapacities";
 const CLAIM_TEMPLATES: &str = "resourceclaimtemplates";
 const ATTRIBUTES: &str = "volumeattributesclasses";

@@ -2,10 +2,13 @@
 //! they cannot disagree; aliases and merge keys are resolved, duplicate keys refused, as kubectl does.
 
 mod scalar;
+#[cfg(test)]
+mod tests;
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 
-use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span};
+use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span, StructureStyle};
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
@@ -134,9 +137,46 @@ impl Node {
 }
 
 /// The documents of a text, and the error that ended them, if one did. Objects of JSON may follow one
-/// another without a mark between them, as kubectl takes them.
+/// another without a mark between them, and tabs may indent flow collections, as kubectl takes them.
 pub fn documents(text: &str) -> (Vec<Node>, Option<YamlError>) {
-    let mut builder = Builder::default();
+    let mut text = Cow::Borrowed(text);
+    let mut spaced = BTreeSet::new();
+    loop {
+        let (documents, error) = read(&text, &spaced);
+        let tabs = error.iter().filter(|error| error.message == tab_error(0).message);
+        // A line that is already spaced has no tab left.
+        let lines: Vec<usize> = tabs.flat_map(|error| tab_lines(&text, error.line)).collect();
+        if lines.is_empty() {
+            return (documents, error);
+        }
+        spaced.extend(lines);
+        text = Cow::Owned(with_spaces(&text, &spaced));
+    }
+}
+
+/// The lines that begin with tabs, from `first` on.
+fn tab_lines(text: &str, first: usize) -> impl Iterator<Item = usize> {
+    let with_tab = |line: &str| line.trim_start_matches(' ').starts_with('\t');
+    let n_lines = text.lines().skip(first - 1).take_while(|line| with_tab(line)).count();
+    first..first + n_lines
+}
+
+/// `text` with blanks for the tabs that `lines` begin with.
+fn with_spaces(text: &str, lines: &BTreeSet<usize>) -> String {
+    let spaced = |(idx, line): (usize, &str)| {
+        let rest = line.trim_start_matches([' ', '\t']);
+        if lines.contains(&(idx + 1)) {
+            " ".repeat(line.len() - rest.len()) + rest
+        } else {
+            line.to_owned()
+        }
+    };
+    text.split_inclusive('\n').enumerate().map(spaced).collect()
+}
+
+/// Reads `text`, in which the lines `spaced` have blanks for tabs.
+fn read(text: &str, spaced: &BTreeSet<usize>) -> (Vec<Node>, Option<YamlError>) {
+    let mut builder = Builder { spaced: spaced.clone(), ..Builder::default() };
     for part in json_objects(text).unwrap_or_else(|| vec![text]) {
         for event in Parser::new_from_str(part) {
             let done = match event {
@@ -184,11 +224,23 @@ struct Builder {
     n_nodes: usize,
     /// Lines of the text before the part that is read.
     lines_before: usize,
+    /// Lines that begin with tabs.
+    spaced: BTreeSet<usize>,
+    /// What is open around the outermost flow collection, if there is one.
+    n_around_flow: Option<usize>,
 }
 
 impl Builder {
     fn event(&mut self, event: Event<'_>, span: &Span) -> Result<(), YamlError> {
         let line = self.lines_before + span.start.line();
+        if event.is_node() && self.is_indented_by_tab(line) {
+            return Err(tab_error(line));
+        }
+        if let Event::SequenceStart(StructureStyle::Flow, ..)
+        | Event::MappingStart(StructureStyle::Flow, ..) = event
+        {
+            self.n_around_flow.get_or_insert(self.open.len());
+        }
         match event {
             Event::DocumentStart(..) => self.anchors.clear(),
             Event::Scalar(text, style, anchor, tag) => {
@@ -218,6 +270,7 @@ impl Builder {
                     }
                     None => return Err(YamlError { line, message: "broken YAML".to_owned() }),
                 };
+                self.n_around_flow = self.n_around_flow.filter(|&n| n < self.open.len());
                 self.add(node, anchor, false)?;
             }
             Event::Alias(anchor) => {
@@ -233,8 +286,16 @@ impl Builder {
         Ok(())
     }
 
+    /// Whether a tab indents what is now read, outside of flow collections.
+    fn is_indented_by_tab(&self, line: usize) -> bool {
+        self.n_around_flow.is_none() && self.spaced.contains(&line)
+    }
+
     fn scan_error(&self, error: &ScanError) -> YamlError {
         let line = self.lines_before + error.marker().line();
+        if error.kind() == &ErrorKind::TabInBlockIndentation || self.is_indented_by_tab(line) {
+            return tab_error(line);
+        }
         YamlError { line, message: format!("broken YAML: {}", error.info()) }
     }
 
@@ -269,6 +330,11 @@ impl Builder {
         }
         Ok(())
     }
+}
+
+/// Tabs indent nothing but what is in flow collections.
+fn tab_error(line: usize) -> YamlError {
+    YamlError { line, message: format!("broken YAML: {}", ErrorKind::TabInBlockIndentation) }
 }
 
 fn size(node: &Node) -> usize {
@@ -327,87 +393,4 @@ fn merge(entries: &mut Vec<Entry>, node: Node, line: usize) -> Result<(), YamlEr
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use rstest::rstest;
-    use serde_json::json;
-
-    use super::*;
-
-    fn one(text: &str) -> Node {
-        let (mut documents, error) = documents(text);
-        assert!(error.is_none(), "{error:?}");
-        assert_eq!(documents.len(), 1);
-        documents.remove(0)
-    }
-
-    #[test]
-    fn lines_are_kept() {
-        let node = one("a: 1\r\nlist:\r\n  - x: 1\r\n    y.z: 2\r\n");
-        assert_eq!(node.to_json(), json!({"a": 1, "list": [{"x": 1, "y.z": 2}]}));
-        assert_eq!(node.line_of("a"), 1);
-        assert_eq!(node.line_of("list"), 2);
-        assert_eq!(node.line_of("list[0].x"), 3);
-        assert_eq!(node.line_of("list[0].y.z"), 4);
-        assert_eq!(node.line_of("list[0].missing.deeper"), 3);
-    }
-
-    #[test]
-    fn aliases_and_merge_keys() {
-        let node = one("base: &b {a: 1, b: 2}\nx:\n  <<: *b\n  b: 3\nz: *b\n");
-        let wanted =
-            json!({"base": {"a": 1, "b": 2}, "x": {"a": 1, "b": 3}, "z": {"a": 1, "b": 2}});
-        assert_eq!(node.to_json(), wanted);
-    }
-
-    #[test]
-    fn merged_maps_win_over_what_stands_before_them() {
-        let node =
-            one("b: &b {x: 1, v: 1}\nc: &c {x: 2, z: 2}\nd:\n  x: 0\n  <<: [*b, *c]\n  v: 3\n");
-        assert_eq!(node.to_json()["d"], json!({"x": 1, "v": 3, "z": 2}));
-    }
-
-    #[rstest]
-    #[case::a_quoted_last_item("a: [\n  \"x\", \"y\"\n]", json!({"a": ["x", "y"]}))]
-    #[case::a_trailing_comma("a:\n  b: [\n    \"x\",\n  ]", json!({"a": {"b": ["x"]}}))]
-    #[case::an_item_below_its_key("a:\n  b: [\"x\",\n  \"y\"]", json!({"a": {"b": ["x", "y"]}}))]
-    #[case::a_quoted_text_below_its_key("a:\n  b: \"x\n  y\"", json!({"a": {"b": "x y"}}))]
-    #[case::a_brace_further_in("a: {\n    \"b\": \"c\"\n  }", json!({"a": {"b": "c"}}))]
-    #[case::json_with_tabs("{\n\t\"a\": 1\n}", json!({"a": 1}))]
-    #[case::json_with_a_pair_of_surrogates("{\"a\": \"\\ud83d\\ude00\"}", json!({"a": "\u{1f600}"}))]
-    fn what_kubectl_reads_is_read(#[case] text: &str, #[case] wanted: Value) {
-        assert_eq!(one(text).to_json(), wanted);
-    }
-
-    #[test]
-    fn objects_of_json_may_follow_one_another() {
-        let (found, error) = documents("{\"a\": 1}\n{\n\"b\": 2} {\"c\":\n3}\n");
-        assert!(error.is_none(), "{error:?}");
-        let found: Vec<_> =
-            found.iter().map(|node| (node.to_json(), node.line, node.line_of("b"))).collect();
-        let wanted = [(json!({"a": 1}), 1, 1), (json!({"b": 2}), 2, 3), (json!({"c": 3}), 3, 3)];
-        assert_eq!(found, wanted);
-    }
-
-    #[test]
-    fn growing_aliases_and_depth_are_bounded() {
-        let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
-        for n in 1..12 {
-            let each = format!("*a{}", n - 1);
-            let list = [each.as_str(); 9].join(", ");
-            text.push_str(&format!("a{n}: &a{n} [{list}]\n"));
-        }
-        assert!(documents(&text).1.is_some_and(|error| error.message.contains("values")));
-        let deep = "[".repeat(1000);
-        assert!(documents(&deep).1.is_some());
-    }
-
-    #[test]
-    fn duplicate_keys_are_refused() {
-        let (_, error) = documents("a: 1\nb: 2\na: 3\n");
-        let error = error.expect("an error");
-        assert_eq!((error.line, error.message.as_str()), (3, "duplicate key `a`, first at line 1"));
-    }
 }

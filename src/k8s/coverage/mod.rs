@@ -69,6 +69,10 @@ pub fn of<'p>(group: &str, kind: &str, path: &'p str, value: &Value) -> (&'p str
     }
     let found = longest(rows, path).or_else(|| longest(META, path));
     let (row, coverage) = found.unwrap_or((path, Unmodelled(ALL)));
+    // Only metrics that no simulated cluster serves bring a workload to zero and back.
+    if row == "spec.minReplicas" && is_one_of(value, &["0"]) {
+        return (row, Unmodelled(ALL));
+    }
     let usual: &[&str] = match row {
         "spec.hostPath.type" => CREATED,
         "metadata.labels.pod-security.kubernetes.io/enforce" => &["privileged"],

@@ -69,6 +69,14 @@ fn the_longest_row_decides() {
 }
 
 #[test]
+fn scaling_to_zero_is_unmodelled() {
+    for (min, coverage) in [(1, Modelled), (0, Unmodelled(ALL))] {
+        let (group, kind, path) = ("autoscaling", "HorizontalPodAutoscaler", "spec.minReplicas");
+        assert_eq!(of(group, kind, path, &Value::from(min)), (path, coverage));
+    }
+}
+
+#[test]
 fn init_containers_have_the_rows_of_containers() {
     let path = "spec.template.spec.initContainers[].workingDir";
     assert_eq!(of("apps", "Deployment", path, &Value::from("/srv")), (path, Unmodelled(ALL)));

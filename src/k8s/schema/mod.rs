@@ -188,6 +188,11 @@ impl Schema {
     }
 }
 
+/// The name of the schema that `node` stands for; empty if it is its own.
+fn reference(node: &Value) -> &str {
+    node.get("$ref").and_then(Value::as_str).unwrap_or("")
+}
+
 /// The one of `known` most like `name`, if it is alike enough.
 pub fn near_match<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
     let wanted = name.to_lowercase();

@@ -4,10 +4,16 @@ use k8s_openapi::api::autoscaling::v1::HorizontalPodAutoscaler as HorizontalPodA
 use k8s_openapi::api::autoscaling::v2::{
     HPAScalingRules, HorizontalPodAutoscaler, MetricSpec, MetricTarget,
 };
+use serde_json::Value;
 
 use super::meta::metadata;
 use super::{Errors, NameRule, Path, text};
+use crate::k8s::Profile;
 
+/// HPAScaleToZero is on (kubernetes PR 139648).
+const SCALE_TO_ZERO_SINCE: u8 = 37;
+/// Where autoscaling/v1 keeps metrics it has no field for (`pkg/apis/autoscaling/annotations.go`).
+const METRICS_ANNOTATION: &str = "autoscaling.alpha.kubernetes.io/metrics";
 /// The longest stabilisation window, in seconds.
 const STABILIZATION_MAX: i32 = 3600;
 /// The longest period of a policy, in seconds.
@@ -16,17 +22,19 @@ const POLICY_PERIOD_MAX: i32 = 1800;
 const METRIC_TYPES: [&str; 5] = ["ContainerResource", "External", "Object", "Pods", "Resource"];
 
 /// `ValidateHorizontalPodAutoscaler`.
-pub fn autoscaler(autoscaler: &HorizontalPodAutoscaler, errors: &mut Errors) {
+pub fn autoscaler(autoscaler: &HorizontalPodAutoscaler, profile: Profile, errors: &mut Errors) {
     metadata(&autoscaler.metadata, NameRule::Subdomain, true, errors);
     let root = Path::root("spec");
     let spec = &autoscaler.spec;
     let target = &spec.scale_target_ref;
-    bounds(spec.min_replicas, spec.max_replicas, &root, errors);
+    bounds(spec.min_replicas, spec.max_replicas, profile, &root, errors);
     scale_target(&target.kind, &target.name, &root, errors);
     let list = root.field("metrics");
     for (idx, each) in spec.metrics.iter().flatten().enumerate() {
         metric(each, &list.index(idx), errors);
     }
+    let types = spec.metrics.iter().flatten().map(|metric| metric.type_.as_str());
+    wakes(spec.min_replicas, types, &list, errors);
     if let Some(behavior) = &spec.behavior {
         let at = root.field("behavior");
         if let Some(up) = &behavior.scale_up {
@@ -38,25 +46,36 @@ pub fn autoscaler(autoscaler: &HorizontalPodAutoscaler, errors: &mut Errors) {
     }
 }
 
-/// The same of autoscaling/v1, which knows one metric.
-pub fn autoscaler_v1(autoscaler: &HorizontalPodAutoscalerV1, errors: &mut Errors) {
+/// The same of autoscaling/v1, which has a field for one metric, and an annotation for others.
+pub fn autoscaler_v1(
+    autoscaler: &HorizontalPodAutoscalerV1,
+    profile: Profile,
+    errors: &mut Errors,
+) {
     metadata(&autoscaler.metadata, NameRule::Subdomain, true, errors);
     let root = Path::root("spec");
     let spec = &autoscaler.spec;
     let target = &spec.scale_target_ref;
-    bounds(spec.min_replicas, spec.max_replicas, &root, errors);
+    bounds(spec.min_replicas, spec.max_replicas, profile, &root, errors);
     scale_target(&target.kind, &target.name, &root, errors);
+    let annotations = autoscaler.metadata.annotations.as_ref();
+    let annotated = annotations.and_then(|all| all.get(METRICS_ANNOTATION));
+    let others: Vec<Value> =
+        annotated.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let types = others.iter().filter_map(|metric| metric.get("type")?.as_str());
+    wakes(spec.min_replicas, types, &root.field("metrics"), errors);
     if let Some(percent) = spec.target_cpu_utilization_percentage.filter(|&percent| percent < 1) {
         let at = root.field("targetCPUUtilizationPercentage");
         errors.invalid(&at, percent, "must be greater than 0");
     }
 }
 
-fn bounds(min: Option<i32>, max: i32, root: &Path<'_>, errors: &mut Errors) {
+fn bounds(min: Option<i32>, max: i32, profile: Profile, root: &Path<'_>, errors: &mut Errors) {
     let min = min.unwrap_or(1);
-    if min < 1 {
-        let why = "must be greater than or equal to 1";
-        errors.invalid(&root.field("minReplicas"), min, why);
+    let lowest = i32::from(!profile.at_least(SCALE_TO_ZERO_SINCE));
+    if min < lowest {
+        let why = format!("must be greater than or equal to {lowest}");
+        errors.invalid(&root.field("minReplicas"), min, &why);
     }
     let at = root.field("maxReplicas");
     if max < 1 {
@@ -64,6 +83,20 @@ fn bounds(min: Option<i32>, max: i32, root: &Path<'_>, errors: &mut Errors) {
     }
     if max < min {
         errors.invalid(&at, max, "must be greater than or equal to `minReplicas`");
+    }
+}
+
+/// `validateMetrics`: a workload at zero is woken by a metric that needs no pods.
+fn wakes<'a>(
+    min: Option<i32>,
+    mut types: impl Iterator<Item = &'a str>,
+    list: &Path<'_>,
+    errors: &mut Errors,
+) {
+    if min == Some(0) && !types.any(|type_| matches!(type_, "Object" | "External")) {
+        let why = "must specify at least one Object or External metric to support scaling to zero \
+                   replicas";
+        errors.forbidden(list, why);
     }
 }
 

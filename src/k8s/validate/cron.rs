@@ -3,6 +3,8 @@
 
 const DESCRIPTORS: [&str; 7] =
     ["@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"];
+/// The units of `time.ParseDuration`; the micro sign and the Greek letter are both taken.
+const UNITS: [&str; 8] = ["ns", "us", "\u{b5}s", "\u{3bc}s", "ms", "s", "m", "h"];
 const MONTHS: [&str; 12] =
     ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
 const DAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
@@ -31,10 +33,13 @@ pub(super) fn without_zone(schedule: &str) -> Option<&str> {
 
 /// Says why `schedule` is none.
 pub(super) fn check(schedule: &str) -> Result<(), String> {
+    if let Some(every) = schedule.strip_prefix("@every ") {
+        return duration(every)
+            .map_err(|why| format!("failed to parse duration {schedule}: time: {why}"));
+    }
     if schedule.starts_with('@') {
-        let is_known = DESCRIPTORS.contains(&schedule) || schedule.starts_with("@every ");
         let unknown = || format!("unrecognized descriptor: {schedule}");
-        return if is_known { Ok(()) } else { Err(unknown()) };
+        return if DESCRIPTORS.contains(&schedule) { Ok(()) } else { Err(unknown()) };
     }
     let fields: Vec<&str> = schedule.split_whitespace().collect();
     if fields.len() != FIELDS.len() {
@@ -105,6 +110,35 @@ impl Bounds {
     }
 }
 
+/// Go's `time.ParseDuration`: a sign or none, then `0` or numbers, each with its unit.
+fn duration(text: &str) -> Result<(), String> {
+    let invalid = || format!("invalid duration {text:?}");
+    let mut rest = text.strip_prefix(['+', '-']).unwrap_or(text);
+    if rest == "0" {
+        return Ok(());
+    }
+    if rest.is_empty() {
+        return Err(invalid());
+    }
+    let is_number = |c: char| c.is_ascii_digit() || c == '.';
+    while !rest.is_empty() {
+        let (number, after) = rest.split_at(rest.find(|c| !is_number(c)).unwrap_or(rest.len()));
+        let has_digit = number.contains(|c: char| c.is_ascii_digit());
+        if !has_digit || number.matches('.').count() > 1 {
+            return Err(invalid());
+        }
+        let (unit, next) = after.split_at(after.find(is_number).unwrap_or(after.len()));
+        if unit.is_empty() {
+            return Err(format!("missing unit in duration {text:?}"));
+        }
+        if !UNITS.contains(&unit) {
+            return Err(format!("unknown unit {unit:?} in duration {text:?}"));
+        }
+        rest = next;
+    }
+    Ok(())
+}
+
 fn number(text: &str) -> Result<i64, String> {
     match text.parse::<i64>() {
         Ok(number) if number < 0 => Err(format!("negative number ({number}) not allowed: {text}")),
@@ -127,6 +161,8 @@ mod tests {
     #[case("5/10 ? * * 0-6/2")]
     #[case("@hourly")]
     #[case("@every 1h30m")]
+    #[case("@every +1.5h.5m100\u{b5}s")]
+    #[case("@every 0")]
     fn schedules_are_taken(#[case] schedule: &str) {
         assert_eq!(check(schedule), Ok(()));
     }
@@ -148,6 +184,16 @@ mod tests {
     )]
     #[case("0 3 * *", "expected exactly 5 fields, found 4: [0 3 * *]")]
     #[case("@noon", "unrecognized descriptor: @noon")]
+    #[case("@every", "unrecognized descriptor: @every")]
+    #[case("@every ", "failed to parse duration @every : time: invalid duration \"\"")]
+    #[case("@every soon", "failed to parse duration @every soon: time: invalid duration \"soon\"")]
+    #[case("@every .h", "failed to parse duration @every .h: time: invalid duration \".h\"")]
+    #[case("@every 5", "failed to parse duration @every 5: time: missing unit in duration \"5\"")]
+    #[case(
+        "@every 5 minutes",
+        "failed to parse duration @every 5 minutes: time: unknown unit \" minutes\" in duration \
+         \"5 minutes\""
+    )]
     fn others_are_refused(#[case] schedule: &str, #[case] why: &str) {
         assert_eq!(check(schedule), Err(why.to_owned()));
     }

@@ -10,8 +10,12 @@ use super::meta::metadata;
 use super::{Errors, NameRule, Path, quoted, text};
 use crate::k8s::Profile;
 
+/// The class of an Ingress before it had a field for it.
+const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
+/// The annotation may say what the field says (kubernetes PR 115447).
+const CLASS_MAY_REPEAT_SINCE: u8 = 27;
 /// Sequences a path may not contain.
-const BAD_SEQUENCES: [&str; 6] = ["//", "/./", "/../", "%2f", "%2F", "\\"];
+const BAD_SEQUENCES: [&str; 5] = ["//", "/./", "/../", "%2f", "%2F"];
 /// Endings a path may not have.
 const BAD_ENDINGS: [&str; 2] = ["/..", "/."];
 
@@ -33,13 +37,7 @@ pub fn ingress(ingress: &Ingress, profile: Profile, errors: &mut Errors) {
     }
     if let Some(class) = &spec.ingress_class_name {
         errors.refused(&root.field("ingressClassName"), class, text::subdomain_1123(class));
-        let annotations = ingress.metadata.annotations.as_ref();
-        if annotations.is_some_and(|all| all.contains_key("kubernetes.io/ingress.class")) {
-            let annotations = Path::root("metadata");
-            let why = "can not be set when the class field is also set";
-            let at = annotations.field("annotations");
-            errors.invalid(&at.field("kubernetes.io/ingress.class"), quoted(class), why);
-        }
+        annotated_class(ingress, class, profile, errors);
     }
     let list = root.field("tls");
     for (idx, tls) in spec.tls.iter().flatten().enumerate() {
@@ -60,6 +58,24 @@ pub fn ingress(ingress: &Ingress, profile: Profile, errors: &mut Errors) {
             path(each, &paths.index(n), profile, errors);
         }
     }
+}
+
+/// `ValidateIngressCreate`: the annotation that came before the field `class`.
+fn annotated_class(ingress: &Ingress, class: &str, profile: Profile, errors: &mut Errors) {
+    let annotations = ingress.metadata.annotations.as_ref();
+    let Some(annotated) = annotations.and_then(|all| all.get(CLASS_ANNOTATION)) else { return };
+    let may_repeat = profile.at_least(CLASS_MAY_REPEAT_SINCE);
+    if may_repeat && annotated == class {
+        return;
+    }
+    let why = if may_repeat {
+        "must match `ingressClassName` when both are specified"
+    } else {
+        "can not be set when the class field is also set"
+    };
+    let at = Path::root("metadata");
+    let at = at.field("annotations");
+    errors.invalid(&at.field(CLASS_ANNOTATION), quoted(annotated), why);
 }
 
 fn host(name: &str, path: &Path<'_>, errors: &mut Errors) {

@@ -69,10 +69,10 @@ pub fn manifest(
             run(value, defaults::cron_job, |o| super::cron_job(o, profile, found))
         }
         ("autoscaling", "HorizontalPodAutoscaler") if version == "v1" => {
-            run(value, |_| {}, |o| super::autoscaler_v1(o, found))
+            run(value, |_| {}, |o| super::autoscaler_v1(o, profile, found))
         }
         ("autoscaling", "HorizontalPodAutoscaler") => {
-            run(value, defaults::autoscaler, |o| super::autoscaler(o, found))
+            run(value, defaults::autoscaler, |o| super::autoscaler(o, profile, found))
         }
         ("policy", "PodDisruptionBudget") => {
             run(value, |_| {}, |o| super::disruption_budget(o, found))

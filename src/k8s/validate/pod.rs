@@ -26,15 +26,7 @@ pub fn pod_template(
     profile: Profile,
     errors: &mut Errors,
 ) {
-    if let Some(meta) = &template.metadata {
-        let at = path.field("metadata");
-        if let Some(map) = &meta.labels {
-            labels(map, &at.field("labels"), errors);
-        }
-        if let Some(map) = &meta.annotations {
-            annotations(map, &at.field("annotations"), errors);
-        }
-    }
+    template_metadata(template, path, errors);
     let at = path.field("spec");
     match &template.spec {
         Some(spec) => pod_spec(spec, &at, profile, errors),
@@ -44,6 +36,18 @@ pub fn pod_template(
     if ephemeral.is_some_and(|list| !list.is_empty()) {
         let why = "ephemeral containers not allowed in pod template";
         errors.forbidden(&at.field("ephemeralContainers"), why);
+    }
+}
+
+/// The labels and annotations of a template.
+pub(super) fn template_metadata(template: &PodTemplateSpec, path: &Path<'_>, errors: &mut Errors) {
+    let Some(meta) = &template.metadata else { return };
+    let at = path.field("metadata");
+    if let Some(map) = &meta.labels {
+        labels(map, &at.field("labels"), errors);
+    }
+    if let Some(map) = &meta.annotations {
+        annotations(map, &at.field("annotations"), errors);
     }
 }
 

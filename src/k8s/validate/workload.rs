@@ -9,12 +9,19 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::meta::{go_map, go_selector, is_empty_selector, metadata, selector};
-use super::pod::pod_template;
+use super::pod::{pod_template, template_metadata};
 use super::{Errors, NameRule, Path, cron, quoted, storage};
 use crate::k8s::{Profile, matches_selector};
 
 /// The longest CronJob name: a Job's name adds 11 characters and may have 63.
 const CRON_JOB_NAME_MAX: usize = 52;
+
+/// CronJobTimeZone is on: servers before it drop the field.
+const TIME_ZONE_SINCE: u8 = 25;
+
+/// Pods and claims of a StatefulSet are validated with it (kubernetes PRs 131790, 132212); servers
+/// before it take the set, and refuse its pods and claims once it makes them.
+const STATEFUL_SET_PARTS_SINCE: u8 = 34;
 
 /// `ValidateDeployment`.
 pub fn deployment(deployment: &Deployment, profile: Profile, errors: &mut Errors) {
@@ -112,6 +119,12 @@ pub fn stateful_set(set: &StatefulSet, profile: Profile, errors: &mut Errors) {
     errors.non_negative(&root.field("replicas"), spec.replicas.map(i64::from));
     errors.non_negative(&root.field("minReadySeconds"), spec.min_ready_seconds.map(i64::from));
     selects_template(&spec.selector, &spec.template, "statefulset", &root, errors);
+    let at = root.field("template");
+    if !profile.at_least(STATEFUL_SET_PARTS_SINCE) {
+        template_metadata(&spec.template, &at, errors);
+        only_restart(&spec.template, &at, errors);
+        return;
+    }
     // The claims become volumes of the pods; a mount of one is no mount of an unknown volume.
     let mut template = spec.template.clone();
     if let Some(pod) = &mut template.spec {
@@ -125,7 +138,6 @@ pub fn stateful_set(set: &StatefulSet, profile: Profile, errors: &mut Errors) {
             }
         }
     }
-    let at = root.field("template");
     pod_template(&template, &at, profile, errors);
     only_restart(&spec.template, &at, errors);
     let list = root.field("volumeClaimTemplates");
@@ -193,6 +205,10 @@ pub fn cron_job(job: &CronJob, profile: Profile, errors: &mut Errors) {
         errors.invalid(&Path::root("metadata").field("name"), quoted(name), &why);
     }
     schedule(job, profile, &root.field("schedule"), errors);
+    if job.spec.time_zone.as_deref() == Some("") && profile.at_least(TIME_ZONE_SINCE) {
+        let why = "timeZone must be nil or non-empty string";
+        errors.invalid(&root.field("timeZone"), quoted(""), why);
+    }
     let policy = job.spec.concurrency_policy.as_deref();
     let policies = ["Allow", "Forbid", "Replace"];
     errors.one_of(&root.field("concurrencyPolicy"), policy, &policies);
@@ -280,10 +296,7 @@ fn selects_template(
 /// Pods of controllers that replace them restart always.
 fn only_restart(template: &PodTemplateSpec, path: &Path<'_>, errors: &mut Errors) {
     let policy = template.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref());
-    if matches!(policy, Some("OnFailure" | "Never")) {
-        let policy = policy.unwrap_or("");
-        errors.not_supported(&path.field("spec.restartPolicy"), policy, &["Always"]);
-    }
+    errors.one_of(&path.field("spec.restartPolicy"), policy, &["Always"]);
 }
 
 /// `ValidatePositiveIntOrPercent`.

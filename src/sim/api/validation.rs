@@ -79,7 +79,7 @@ fn check(api: &Api, object: &Obj, errors: &mut Errors) {
         Obj::Job(o) => validate::job(o, profile, errors),
         Obj::CronJob(o) => validate::cron_job(o, profile, errors),
         Obj::Service(o) => validate::service(o, profile, errors),
-        Obj::HorizontalPodAutoscaler(o) => validate::autoscaler(o, errors),
+        Obj::HorizontalPodAutoscaler(o) => validate::autoscaler(o, profile, errors),
         Obj::PodDisruptionBudget(o) => validate::disruption_budget(o, errors),
         Obj::Ingress(o) => validate::ingress(o, profile, errors),
         Obj::IngressClass(o) => validate::ingress_class(o, errors),
