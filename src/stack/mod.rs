@@ -125,10 +125,14 @@ impl Stack {
         self.objects.iter().find(|each| each.object_ref == *object)
     }
 
-    /// The kinds of custom resources in the stack, whose definitions the cluster must have.
+    /// The kinds of custom resources whose definitions the cluster must have: the stack has none.
     pub fn custom_kinds(&self) -> Vec<CustomKind> {
-        let mut kinds: Vec<CustomKind> =
-            self.objects.iter().filter_map(|each| each.custom_kind.clone()).collect();
+        let is_defined = |kind: &CustomKind| {
+            let name = format!("{}.{}", kind.plural, kind.group);
+            self.manifest(&ObjectRef::new("CustomResourceDefinition", "", name)).is_some()
+        };
+        let kinds = self.objects.iter().filter_map(|each| each.custom_kind.clone());
+        let mut kinds: Vec<CustomKind> = kinds.filter(|kind| !is_defined(kind)).collect();
         kinds.sort();
         kinds.dedup();
         kinds
