@@ -56,6 +56,8 @@ fn help_is_as_reviewed(#[case] golden: &str, #[case] arguments: &[&str]) {
 #[case::no_command(&[], 2, "Usage")]
 #[case::unknown_flag(&["run", "--sede", "1"], 2, "--seed")]
 #[case::no_seeds(&["run", "--seeds", "0"], 2, "--seeds: 0 is not between 1 and")]
+#[case::no_jobs(&["run", "--jobs", "0"], 2, "--jobs: 0 is too few")]
+#[case::bad_switch(&["run", "--reuse=flase"], 2, "'--reuse[=<BOOL>]'")]
 #[case::bad_seed(&["run", "--seed", "one"], 2, "invalid value")]
 #[case::bad_engine(&["run", "--engine", "docker"], 2, "kubeconfig")]
 #[case::bad_minor(&["run", "--kubernetes", "1.12"], 2, "choose 1.20 to 1.37")]
@@ -335,6 +337,7 @@ fn the_file_beside_the_manifests_is_read_however_they_are_named() {
 #[case::manifests("manifests = \"nope\"", 2, "manifests: nope: no such file")]
 #[case::report("report = \"Cargo.toml/x\"", 2, "report: no report can be written to Cargo.toml/x")]
 #[case::suite("suite = [\"rolout\"]", 4, "suite: no suite or scenario is called `rolout`")]
+#[case::jobs("jobs = 0", 2, "jobs: 0 is too few")]
 #[case::syntax("seed 1", 2, "")]
 fn a_mistake_in_the_settings_file_names_its_line(
     #[case] line: &str,
@@ -368,6 +371,13 @@ fn a_mistake_in_the_settings_file_names_its_line(
 #[case("SEATRIAL_CONFIG", "nope", "SEATRIAL_CONFIG: cannot read nope: ")]
 #[case("SEATRIAL_MANIFESTS", "nope", "SEATRIAL_MANIFESTS: nope: no such file")]
 #[case("SEATRIAL_REPORT", "Cargo.toml/x", "SEATRIAL_REPORT: no report can be written")]
+#[case("SEATRIAL_JOBS", "0", "SEATRIAL_JOBS: 0 is too few")]
+#[case("SEATRIAL_REUSE", "flase", "SEATRIAL_REUSE: `flase`: choose true, false")]
+#[case(
+    "SEATRIAL_INSTALL_ADDONS",
+    "banana",
+    "SEATRIAL_INSTALL_ADDONS: `banana`: choose true, false"
+)]
 fn a_mistake_in_a_variable_names_it(
     #[case] variable: &str,
     #[case] value: &str,

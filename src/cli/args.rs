@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use clap::builder::FalseyValueParser;
 use clap::{Parser, Subcommand, ValueEnum};
 use serde::Deserialize;
 
@@ -193,13 +192,13 @@ pub struct RunArgs {
           value_parser = said::choice::<KeepArg>())]
     pub keep: Option<Said<KeepArg>>,
     /// Use the cluster that an earlier run with the same version, topology and add-ons left, and leave it
-    #[arg(long, env = "SEATRIAL_REUSE", value_name = "BOOL", value_parser = FalseyValueParser::new(),
+    #[arg(long, env = "SEATRIAL_REUSE", value_name = "BOOL", value_parser = said::switch(),
           num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pub reuse: Option<bool>,
+    pub reuse: Option<Said<bool>>,
     /// Install missing add-ons into a cluster that exists
-    #[arg(long, env = "SEATRIAL_INSTALL_ADDONS", value_name = "BOOL", value_parser = FalseyValueParser::new(),
+    #[arg(long, env = "SEATRIAL_INSTALL_ADDONS", value_name = "BOOL", value_parser = said::switch(),
           num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pub install_addons: Option<bool>,
+    pub install_addons: Option<Said<bool>>,
     /// When events, logs and states are written beside the reports [default: on-failure]
     #[arg(long, env = "SEATRIAL_ARTIFACTS", value_parser = said::choice::<ArtifactsArg>())]
     pub artifacts: Option<Said<ArtifactsArg>>,

@@ -34,7 +34,7 @@ pub(super) struct Config {
     pub(super) addons: Option<Said<PathBuf>>,
     pub(super) workers: Option<Said<usize>>,
     pub(super) topology: Option<PathBuf>,
-    pub(super) jobs: Option<usize>,
+    pub(super) jobs: Option<Said<usize>>,
     pub(super) keep: Option<KeepArg>,
     pub(super) reuse: Option<bool>,
     pub(super) install_addons: Option<bool>,

@@ -4,8 +4,8 @@ use std::error::Error as _;
 use std::ffi::OsStr;
 
 use clap::builder::{
-    EnumValueParser, PathBufValueParser, PossibleValue, RangedU64ValueParser, StringValueParser,
-    TypedValueParser,
+    BoolishValueParser, EnumValueParser, PathBufValueParser, PossibleValue, RangedU64ValueParser,
+    StringValueParser, TypedValueParser,
 };
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
@@ -50,6 +50,10 @@ pub(super) fn text() -> Saying<StringValueParser> {
 
 pub(super) fn number<T: TryFrom<u64>>() -> Saying<RangedU64ValueParser<T>> {
     Saying(RangedU64ValueParser::new())
+}
+
+pub(super) fn switch() -> Saying<BoolishValueParser> {
+    Saying(BoolishValueParser::new())
 }
 
 pub(super) fn choice<T: ValueEnum + Clone + Send + Sync + 'static>() -> Saying<EnumValueParser<T>> {
@@ -106,7 +110,8 @@ impl<P: TypedValueParser> TypedValueParser for Saying<P> {
 impl<P: TypedValueParser> Saying<P> {
     fn reason(&self, error: &clap::Error) -> String {
         let choices = self.0.possible_values().map(|choices| {
-            let names: Vec<String> = choices.map(|choice| choice.get_name().to_owned()).collect();
+            let shown = choices.filter(|choice| !choice.is_hide_set());
+            let names: Vec<String> = shown.map(|choice| choice.get_name().to_owned()).collect();
             format!("choose {}", names.join(", "))
         });
         let source = || error.source().map(ToString::to_string);

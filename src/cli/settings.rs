@@ -145,6 +145,10 @@ impl Settings {
             true => Ok(n),
             false => Err(format!("{n} is not between 1 and {SEEDS_MAX}")),
         })?;
+        let jobs = config.checked(args.jobs.as_ref(), config.jobs.as_ref(), |&n| match n {
+            0 => Err("0 is too few; run at least 1 at once".to_owned()),
+            _ => Ok(n),
+        })?;
         let selection = match (&args.suite[..], &config.suite) {
             ([], Some(written)) => selection(written, &config)?,
             (typed, _) => selection(typed, &config)?,
@@ -158,15 +162,15 @@ impl Settings {
             n_seeds: n_seeds.unwrap_or(1),
             kubernetes,
             report,
-            jobs: value(&args.jobs).or(config.jobs).unwrap_or_else(n_cores).max(1),
+            jobs: jobs.unwrap_or_else(n_cores),
             apps: config.apps()?,
             engine,
             engine_reason,
             cluster,
             context,
             keep: value(&args.keep).or(config.keep).unwrap_or(KeepArg::Never),
-            reuse: args.reuse.or(config.reuse).unwrap_or(false),
-            install_addons: args.install_addons.or(config.install_addons).unwrap_or(false),
+            reuse: value(&args.reuse).or(config.reuse).unwrap_or(false),
+            install_addons: value(&args.install_addons).or(config.install_addons).unwrap_or(false),
             artifacts: value(&args.artifacts)
                 .or(config.artifacts)
                 .unwrap_or(ArtifactsArg::OnFailure),
