@@ -406,6 +406,7 @@ fn a_mistake_in_a_program_of_the_settings_file_names_its_line() {
     let path = config.to_str().expect("it is UTF-8");
     for (line, hint) in [
         ("cpu_per_request_ms = 70000", "cpu_per_request_ms: 70000 is not between 0 and 60000"),
+        ("memory_mib = 9223372036854775807", "memory_mib: 9223372036854775807 is not between"),
         ("statuses = { \"/x\" = 99 }", "statuses: 99 is no HTTP status"),
     ] {
         let app = format!("[[app]]\nimage = \"web\"\nport = 80\n{line}\n");

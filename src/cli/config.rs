@@ -61,8 +61,7 @@ pub(super) struct AppConfig {
     #[serde(default = "default_start_ms")]
     start_ms: u64,
     cpu_per_request_ms: Option<Said<f64>>,
-    #[serde(default = "default_memory_mib")]
-    memory_mib: u64,
+    memory_mib: Option<Said<u64>>,
     #[serde(default = "default_drains")]
     drains: bool,
     #[serde(default)]
@@ -80,9 +79,9 @@ const DEFAULT_CPU: Duration = Duration::from_millis(5);
 const CPU_MAX: Duration = Duration::from_secs(60);
 
 /// A small interpreter with an application loaded.
-fn default_memory_mib() -> u64 {
-    64
-}
+const DEFAULT_MEMORY_MIB: u64 = 64;
+/// A program that needs more than a tebibyte is a typing error.
+const MEMORY_MIB_MAX: u64 = 1 << 20;
 
 /// Most servers finish what they have begun.
 fn default_drains() -> bool {
@@ -187,6 +186,11 @@ impl AppConfig {
                 .filter(|cpu| *cpu <= CPU_MAX)
                 .ok_or_else(|| format!("{millis} is not between 0 and {}", CPU_MAX.as_millis()))
         })?;
+        let memory_mib =
+            config.checked(None, self.memory_mib.as_ref(), |&mib| match mib <= MEMORY_MIB_MAX {
+                true => Ok(mib),
+                false => Err(format!("{mib} is not between 0 and {MEMORY_MIB_MAX}")),
+            })?;
         let bad_status = self.statuses.values().find(|status| !(100..=599).contains(&status.value));
         if let Some(status) = bad_status {
             let why = format!("{} is no HTTP status; write one of 100 to 599", status.value);
@@ -198,7 +202,7 @@ impl AppConfig {
             port: self.port,
             start: Duration::from_millis(self.start_ms),
             cpu_per_request: cpu_per_request.unwrap_or(DEFAULT_CPU),
-            memory_bytes: self.memory_mib.saturating_mul(1 << 20),
+            memory_bytes: memory_mib.unwrap_or(DEFAULT_MEMORY_MIB) << 20,
             statuses: statuses.collect(),
             drains: self.drains,
         })
