@@ -58,6 +58,8 @@ fn help_is_as_reviewed(#[case] golden: &str, #[case] arguments: &[&str]) {
 #[case::no_seeds(&["run", "--seeds", "0"], 2, "--seeds: 0 is not between 1 and")]
 #[case::no_jobs(&["run", "--jobs", "0"], 2, "--jobs: 0 is too few")]
 #[case::bad_switch(&["run", "--reuse=flase"], 2, "'--reuse[=<BOOL>]'")]
+#[case::empty_switch(&["run", "--install-addons="], 2, "--install-addons: is empty")]
+#[case::no_topology(&["run", "--topology", "nope"], 2, "--topology: cannot read nope: ")]
 #[case::bad_seed(&["run", "--seed", "one"], 2, "invalid value")]
 #[case::bad_engine(&["run", "--engine", "docker"], 2, "kubeconfig")]
 #[case::bad_minor(&["run", "--kubernetes", "1.12"], 2, "choose 1.20 to 1.37")]
@@ -338,6 +340,10 @@ fn the_file_beside_the_manifests_is_read_however_they_are_named() {
 #[case::report("report = \"Cargo.toml/x\"", 2, "report: no report can be written to Cargo.toml/x")]
 #[case::suite("suite = [\"rolout\"]", 4, "suite: no suite or scenario is called `rolout`")]
 #[case::jobs("jobs = 0", 2, "jobs: 0 is too few")]
+#[case::context("context = \"\"", 2, "context: is empty; leave it out or name one")]
+#[case::node_image("node_image = \"\"", 2, "node_image: is empty; leave it out or name one")]
+#[case::no_report("report = \"\"", 2, "report: is empty; leave it out or name one")]
+#[case::topology("topology = \"nope\"", 2, "topology: cannot read nope: ")]
 #[case::syntax("seed 1", 2, "")]
 fn a_mistake_in_the_settings_file_names_its_line(
     #[case] line: &str,
@@ -378,6 +384,7 @@ fn a_mistake_in_the_settings_file_names_its_line(
     "banana",
     "SEATRIAL_INSTALL_ADDONS: `banana`: choose true, false"
 )]
+#[case("SEATRIAL_TOPOLOGY", "nope", "SEATRIAL_TOPOLOGY: cannot read nope: ")]
 fn a_mistake_in_a_variable_names_it(
     #[case] variable: &str,
     #[case] value: &str,
@@ -387,6 +394,28 @@ fn a_mistake_in_a_variable_names_it(
     let text = stderr(&output);
     assert_eq!(output.status.code(), Some(2), "{text}");
     assert!(text.contains(hint), "{text}");
+}
+
+#[rstest]
+fn an_empty_variable_is_refused_by_its_name(
+    #[values(
+        "TOPOLOGY",
+        "MANIFESTS",
+        "REPORT",
+        "CONFIG",
+        "NODE_IMAGE",
+        "CONTEXT",
+        "SUITE",
+        "SEED",
+        "REUSE"
+    )]
+    name: &str,
+) {
+    let variable = format!("SEATRIAL_{name}");
+    let output = machine().env(&variable, "").arg("run").output().expect("it starts");
+    let text = stderr(&output);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains(&format!("{variable}: is empty; leave it out or name one")), "{text}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::base::Error;
 use crate::engine::sim::GenericApp;
 
 use super::args::{ArtifactsArg, EngineArg, KeepArg};
-use super::said::{At, Said};
+use super::said::{At, EMPTY, Said};
 use super::settings::DEFAULT_MANIFESTS;
 
 /// File name looked for beside the manifests and in the working folder.
@@ -28,12 +28,12 @@ pub(super) struct Config {
     pub(super) seeds: Option<Said<u64>>,
     pub(super) kubernetes: Option<Said<String>>,
     pub(super) report: Option<Said<PathBuf>>,
-    pub(super) context: Option<String>,
-    pub(super) node_image: Option<String>,
+    pub(super) context: Option<Said<String>>,
+    pub(super) node_image: Option<Said<String>>,
     pub(super) images: Option<Said<PathBuf>>,
     pub(super) addons: Option<Said<PathBuf>>,
     pub(super) workers: Option<Said<usize>>,
-    pub(super) topology: Option<PathBuf>,
+    pub(super) topology: Option<Said<PathBuf>>,
     pub(super) jobs: Option<Said<usize>>,
     pub(super) keep: Option<KeepArg>,
     pub(super) reuse: Option<bool>,
@@ -133,12 +133,28 @@ impl Config {
     fn parse(path: &Path, text: String) -> Result<Config, Error> {
         let origin = Origin { path: path.to_owned(), text };
         match toml::from_str(&origin.text) {
-            Ok(config) => Ok(Config { origin, ..config }),
+            Ok(config) => {
+                let config = Config { origin, ..config };
+                config.check_texts()?;
+                Ok(config)
+            }
             Err(error) => {
                 let place = origin.place(error.span().map_or(0, |span| span.start));
                 Err(Error::usage(format!("{place}: {}", error.message().trim())))
             }
         }
+    }
+
+    /// That no text and no path in it is empty.
+    fn check_texts(&self) -> Result<(), Error> {
+        let texts = [&self.context, &self.node_image];
+        if let Some(said) = texts.into_iter().flatten().find(|said| said.value.is_empty()) {
+            return Err(self.wrong(said, EMPTY));
+        }
+        let paths = [&self.manifests, &self.report, &self.images, &self.addons, &self.topology];
+        let mut paths = paths.into_iter().flatten();
+        let empty = paths.find(|said| said.value.as_os_str().is_empty());
+        empty.map_or(Ok(()), |said| Err(self.wrong(said, EMPTY)))
     }
 
     /// Where `said` was said: a flag, a variable, or file, line and key.
