@@ -345,6 +345,7 @@ fn the_file_beside_the_manifests_is_read_however_they_are_named() {
 #[case::no_report("report = \"\"", 2, "report: is empty; leave it out or name one")]
 #[case::topology("topology = \"nope\"", 2, "topology: cannot read nope: ")]
 #[case::syntax("seed 1", 2, "")]
+#[case::no_value("seed = ", 2, "seed: ")]
 fn a_mistake_in_the_settings_file_names_its_line(
     #[case] line: &str,
     #[case] code: i32,
@@ -418,11 +419,14 @@ fn an_empty_variable_is_refused_by_its_name(
     assert!(text.contains(&format!("{variable}: is empty; leave it out or name one")), "{text}");
 }
 
-#[test]
-fn a_mistake_in_a_list_over_several_lines_names_line_and_key() {
+#[rstest]
+#[case("suite = [\n  \"https\",\n  \"nope\",\n]\n")]
+#[case("suite = [\n  # mine = yours\n  \"nope\",\n]\n")]
+#[case("suite = [\n  \"https\", # mine\n  'nope=', # yours\n]\n")]
+fn a_mistake_in_a_list_over_several_lines_names_line_and_key(#[case] file: &str) {
     let folder = tempfile::tempdir().expect("a folder");
     let config = folder.path().join("c.toml");
-    std::fs::write(&config, "suite = [\n  \"https\",\n  \"nope\",\n]\n").expect("it is writable");
+    std::fs::write(&config, file).expect("it is writable");
     let path = config.to_str().expect("it is UTF-8");
     let text = stderr(&seatrial(&["run", "--engine=sim", "--config", path]));
     assert!(text.contains(&format!("{path}:3: suite: no suite or scenario")), "{text}");

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
+use toml::de::{DeTable, DeValue};
 
 use crate::base::Error;
 use crate::engine::sim::GenericApp;
@@ -228,15 +229,30 @@ impl AppConfig {
 impl Origin {
     /// File and line of the byte at `offset`, and the key whose value is written there.
     fn place(&self, offset: usize) -> String {
-        let (before, after) = self.text.split_at_checked(offset).unwrap_or((&self.text, ""));
+        let before = self.text.get(..offset).unwrap_or(&self.text);
         let place = format!("{}:{}", self.path.display(), before.matches('\n').count() + 1);
-        let end = before.len() + after.find('\n').unwrap_or(after.len());
-        // Of a list over several lines the key stands above.
-        let mut lines = self.text[..end].rsplit('\n').map(str::trim_start);
-        let line = lines.find(|line| line.contains('=') || !line.starts_with(['"', '\'']));
-        match line.unwrap_or_default().split_once('=').map(|(key, _)| key.trim()) {
-            Some(key) if !key.starts_with(['#', '[']) => format!("{place}: {key}"),
-            _ => place,
+        let (table, _) = DeTable::parse_recoverable(&self.text);
+        match key_at(table.get_ref(), offset) {
+            Some(key) => format!("{place}: {key}"),
+            None => place,
         }
     }
+}
+
+/// The key of `table`, or of a table in it with a header of its own, that the byte at `offset` belongs to.
+fn key_at<'t>(table: &'t DeTable<'_>, offset: usize) -> Option<&'t str> {
+    table.iter().find_map(|(key, value)| {
+        let own = || {
+            let entry = key.span().start..=value.span().end;
+            entry.contains(&offset).then_some(key.get_ref().as_ref())
+        };
+        match value.get_ref() {
+            DeValue::Table(inner) => own().or_else(|| key_at(inner, offset)),
+            DeValue::Array(items) => {
+                let mut tables = items.iter().filter_map(|item| item.get_ref().as_table());
+                tables.find_map(|inner| key_at(inner, offset)).or_else(own)
+            }
+            _ => own(),
+        }
+    })
 }
