@@ -1,7 +1,7 @@
 //! Stack: reads manifests, keeps file and line of every field, checks and orders them, applies them.
 //! Owns: `Stack`, apply order, the field manager `seatrial`.
 //! Imports: base, k8s, wait. Never: engine, sim, suite, a template language.
-//! Time and errors: reading is synchronous and lists every problem; only 409, 429 and 5xx are retried.
+//! Time and errors: reading is synchronous and lists every problem; what may pass by itself is tried again.
 //! Source: sigs.k8s.io/yaml, server-side apply. Proof: tests/bad_input.rs, tests/fuzz.rs.
 
 mod applier;
