@@ -56,6 +56,10 @@ fn help_is_as_reviewed(#[case] golden: &str, #[case] arguments: &[&str]) {
 #[case::no_command(&[], 2, "Usage")]
 #[case::unknown_flag(&["run", "--sede", "1"], 2, "--seed")]
 #[case::no_seeds(&["run", "--seeds", "0"], 2, "--seeds: 0 is not between 1 and")]
+#[case::no_jobs(&["run", "--jobs", "0"], 2, "--jobs: 0 is too few")]
+#[case::bad_switch(&["run", "--reuse=flase"], 2, "'--reuse[=<BOOL>]'")]
+#[case::empty_switch(&["run", "--install-addons="], 2, "--install-addons: is empty")]
+#[case::no_topology(&["run", "--topology", "nope"], 2, "--topology: cannot read nope: ")]
 #[case::bad_seed(&["run", "--seed", "one"], 2, "invalid value")]
 #[case::bad_engine(&["run", "--engine", "docker"], 2, "kubeconfig")]
 #[case::bad_minor(&["run", "--kubernetes", "1.12"], 2, "choose 1.20 to 1.37")]
@@ -335,7 +339,13 @@ fn the_file_beside_the_manifests_is_read_however_they_are_named() {
 #[case::manifests("manifests = \"nope\"", 2, "manifests: nope: no such file")]
 #[case::report("report = \"Cargo.toml/x\"", 2, "report: no report can be written to Cargo.toml/x")]
 #[case::suite("suite = [\"rolout\"]", 4, "suite: no suite or scenario is called `rolout`")]
+#[case::jobs("jobs = 0", 2, "jobs: 0 is too few")]
+#[case::context("context = \"\"", 2, "context: is empty; leave it out or name one")]
+#[case::node_image("node_image = \"\"", 2, "node_image: is empty; leave it out or name one")]
+#[case::no_report("report = \"\"", 2, "report: is empty; leave it out or name one")]
+#[case::topology("topology = \"nope\"", 2, "topology: cannot read nope: ")]
 #[case::syntax("seed 1", 2, "")]
+#[case::no_value("seed = ", 2, "seed: ")]
 fn a_mistake_in_the_settings_file_names_its_line(
     #[case] line: &str,
     #[case] code: i32,
@@ -368,6 +378,14 @@ fn a_mistake_in_the_settings_file_names_its_line(
 #[case("SEATRIAL_CONFIG", "nope", "SEATRIAL_CONFIG: cannot read nope: ")]
 #[case("SEATRIAL_MANIFESTS", "nope", "SEATRIAL_MANIFESTS: nope: no such file")]
 #[case("SEATRIAL_REPORT", "Cargo.toml/x", "SEATRIAL_REPORT: no report can be written")]
+#[case("SEATRIAL_JOBS", "0", "SEATRIAL_JOBS: 0 is too few")]
+#[case("SEATRIAL_REUSE", "flase", "SEATRIAL_REUSE: `flase`: choose true, false")]
+#[case(
+    "SEATRIAL_INSTALL_ADDONS",
+    "banana",
+    "SEATRIAL_INSTALL_ADDONS: `banana`: choose true, false"
+)]
+#[case("SEATRIAL_TOPOLOGY", "nope", "SEATRIAL_TOPOLOGY: cannot read nope: ")]
 fn a_mistake_in_a_variable_names_it(
     #[case] variable: &str,
     #[case] value: &str,
@@ -379,11 +397,36 @@ fn a_mistake_in_a_variable_names_it(
     assert!(text.contains(hint), "{text}");
 }
 
-#[test]
-fn a_mistake_in_a_list_over_several_lines_names_line_and_key() {
+#[rstest]
+fn an_empty_variable_is_refused_by_its_name(
+    #[values(
+        "TOPOLOGY",
+        "MANIFESTS",
+        "REPORT",
+        "CONFIG",
+        "NODE_IMAGE",
+        "CONTEXT",
+        "SUITE",
+        "SEED",
+        "REUSE"
+    )]
+    name: &str,
+) {
+    let variable = format!("SEATRIAL_{name}");
+    let output = machine().env(&variable, "").arg("run").output().expect("it starts");
+    let text = stderr(&output);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains(&format!("{variable}: is empty; leave it out or name one")), "{text}");
+}
+
+#[rstest]
+#[case("suite = [\n  \"https\",\n  \"nope\",\n]\n")]
+#[case("suite = [\n  # mine = yours\n  \"nope\",\n]\n")]
+#[case("suite = [\n  \"https\", # mine\n  'nope=', # yours\n]\n")]
+fn a_mistake_in_a_list_over_several_lines_names_line_and_key(#[case] file: &str) {
     let folder = tempfile::tempdir().expect("a folder");
     let config = folder.path().join("c.toml");
-    std::fs::write(&config, "suite = [\n  \"https\",\n  \"nope\",\n]\n").expect("it is writable");
+    std::fs::write(&config, file).expect("it is writable");
     let path = config.to_str().expect("it is UTF-8");
     let text = stderr(&seatrial(&["run", "--engine=sim", "--config", path]));
     assert!(text.contains(&format!("{path}:3: suite: no suite or scenario")), "{text}");
@@ -396,6 +439,7 @@ fn a_mistake_in_a_program_of_the_settings_file_names_its_line() {
     let path = config.to_str().expect("it is UTF-8");
     for (line, hint) in [
         ("cpu_per_request_ms = 70000", "cpu_per_request_ms: 70000 is not between 0 and 60000"),
+        ("memory_mib = 9223372036854775807", "memory_mib: 9223372036854775807 is not between"),
         ("statuses = { \"/x\" = 99 }", "statuses: 99 is no HTTP status"),
     ] {
         let app = format!("[[app]]\nimage = \"web\"\nport = 80\n{line}\n");

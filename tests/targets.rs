@@ -189,3 +189,61 @@ fn no_database_is_no_proof() {
         assert!(outcome.message.contains("Secret elsewhere"), "{}", outcome.message);
     }
 }
+
+/// A custom resource for the Secret SECRET.
+const CERTIFICATE: &str = "---
+apiVersion: cert-manager.io/v1
+kind: Certificate
+metadata: {name: shop, namespace: default}
+spec: {secretName: SECRET, dnsNames: [shop.example.com], issuerRef: {name: ca}}
+";
+
+#[test]
+fn a_custom_resource_without_its_definition_hides_nothing_but_what_it_may_make() {
+    let web = program("web") + &ingress(&[("shop.example.com", "/", "web")]);
+    let web = web + "  tls: [{hosts: [shop.example.com], secretName: shop-tls}]\n";
+    for (secret, scenario, verdict, hint) in [
+        ("shop-tls", "https::redirect", Verdict::Passed, ""),
+        ("shop-tls", "spread::distinct_nodes", Verdict::Passed, ""),
+        ("shop-tls", "https::certificate", Verdict::Unknown, "for Certificate default/shop, "),
+        ("other", "https::certificate", Verdict::Failed, "the controller's own"),
+    ] {
+        let stack = web.clone() + &CERTIFICATE.replace("SECRET", secret);
+        let outcome = judged(&stack, scenario, vec![app("web", &[])]);
+        assert_eq!(outcome.verdict, verdict, "{scenario}: {}", outcome.message);
+        assert!(outcome.message.contains(hint), "{scenario}: {}", outcome.message);
+    }
+}
+
+#[test]
+fn pods_that_wait_for_what_a_custom_resource_may_make_are_not_judged() {
+    let secret = "envFrom: [{secretRef: {name: shop-tls}}]";
+    let image = "image: example.com/team/web:1\n";
+    let waits = program("web").replace(image, &format!("{image}        {secret}\n"));
+    let stack = waits + &ingress(&[("shop.example.com", "/", "web")]);
+    for (made, verdict) in [("shop-tls", Verdict::Unknown), ("other", Verdict::Failed)] {
+        let stack = stack.clone() + &CERTIFICATE.replace("SECRET", made);
+        let outcome = judged(&stack, "spread::distinct_nodes", vec![app("web", &[])]);
+        assert_eq!(outcome.verdict, verdict, "{}", outcome.message);
+    }
+}
+
+#[test]
+fn all_versions_of_a_custom_kind_without_its_definition_are_served() {
+    let other = CERTIFICATE.replace("v1", "v1alpha2").replace("name: shop", "name: other");
+    let web = program("web") + &ingress(&[("shop.example.com", "/", "web")]);
+    let outcome = judged(&(web + CERTIFICATE + &other), "https::serves", vec![app("web", &[])]);
+    assert_eq!(outcome.verdict, Verdict::Passed, "{}", outcome.message);
+}
+
+#[test]
+fn a_definition_in_the_stack_is_the_stacks_own_business() {
+    let definition = "---\napiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\n\
+                      metadata: {name: certificates.cert-manager.io}\nspec:\n  \
+                      group: cert-manager.io\n  scope: Namespaced\n  \
+                      names: {kind: Certificate, plural: certificates}\n  \
+                      versions: [{name: v1, served: true, storage: true, \
+                      schema: {openAPIV3Schema: {type: object}}}]\n";
+    let kinds = |yaml: &str| support::request_for(yaml, &[]).stack.custom_kinds().len();
+    assert_eq!((kinds(CERTIFICATE), kinds(&(definition.to_owned() + CERTIFICATE))), (1, 0));
+}

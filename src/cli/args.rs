@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use clap::builder::FalseyValueParser;
 use clap::{Parser, Subcommand, ValueEnum};
 use serde::Deserialize;
 
@@ -88,8 +87,8 @@ pub enum ArtifactsArg {
 #[command(next_help_heading = "Cluster")]
 pub struct ClusterArgs {
     /// Node image [default: kind's image of the chosen minor, pinned by digest]
-    #[arg(long, env = "SEATRIAL_NODE_IMAGE", value_name = "IMAGE")]
-    pub node_image: Option<String>,
+    #[arg(long, env = "SEATRIAL_NODE_IMAGE", value_name = "IMAGE", value_parser = said::text())]
+    pub node_image: Option<Said<String>>,
     /// Folder of image archives (docker save) to load into the nodes
     #[arg(long, env = "SEATRIAL_IMAGES", value_name = "DIR", value_parser = said::path())]
     pub images: Option<Said<PathBuf>>,
@@ -100,8 +99,8 @@ pub struct ClusterArgs {
     #[arg(long, env = "SEATRIAL_WORKERS", value_name = "N", value_parser = said::number::<usize>())]
     pub workers: Option<Said<usize>>,
     /// kind configuration to start from [default: manifests/kind/cluster.yaml, built in]
-    #[arg(long, env = "SEATRIAL_TOPOLOGY", value_name = "FILE")]
-    pub topology: Option<PathBuf>,
+    #[arg(long, env = "SEATRIAL_TOPOLOGY", value_name = "FILE", value_parser = said::path())]
+    pub topology: Option<Said<PathBuf>>,
 }
 
 /// Which cluster a command is about.
@@ -183,8 +182,8 @@ pub struct RunArgs {
     #[arg(long, env = "SEATRIAL_JOBS", value_name = "N", value_parser = said::number::<usize>())]
     pub jobs: Option<Said<usize>>,
     /// Context of the kubeconfig engine; there is no silent use of the current one
-    #[arg(long, env = "SEATRIAL_CONTEXT", value_name = "NAME")]
-    pub context: Option<String>,
+    #[arg(long, env = "SEATRIAL_CONTEXT", value_name = "NAME", value_parser = said::text())]
+    pub context: Option<Said<String>>,
     /// How a kind cluster is made.
     #[command(flatten)]
     pub cluster: ClusterArgs,
@@ -193,13 +192,13 @@ pub struct RunArgs {
           value_parser = said::choice::<KeepArg>())]
     pub keep: Option<Said<KeepArg>>,
     /// Use the cluster that an earlier run with the same version, topology and add-ons left, and leave it
-    #[arg(long, env = "SEATRIAL_REUSE", value_name = "BOOL", value_parser = FalseyValueParser::new(),
+    #[arg(long, env = "SEATRIAL_REUSE", value_name = "BOOL", value_parser = said::switch(),
           num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pub reuse: Option<bool>,
+    pub reuse: Option<Said<bool>>,
     /// Install missing add-ons into a cluster that exists
-    #[arg(long, env = "SEATRIAL_INSTALL_ADDONS", value_name = "BOOL", value_parser = FalseyValueParser::new(),
+    #[arg(long, env = "SEATRIAL_INSTALL_ADDONS", value_name = "BOOL", value_parser = said::switch(),
           num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pub install_addons: Option<bool>,
+    pub install_addons: Option<Said<bool>>,
     /// When events, logs and states are written beside the reports [default: on-failure]
     #[arg(long, env = "SEATRIAL_ARTIFACTS", value_parser = said::choice::<ArtifactsArg>())]
     pub artifacts: Option<Said<ArtifactsArg>>,

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
+use toml::de::{DeTable, DeValue};
 
 use crate::base::Error;
 use crate::engine::sim::GenericApp;
 
 use super::args::{ArtifactsArg, EngineArg, KeepArg};
-use super::said::{At, Said};
+use super::said::{At, EMPTY, Said};
 use super::settings::DEFAULT_MANIFESTS;
 
 /// File name looked for beside the manifests and in the working folder.
@@ -28,13 +29,13 @@ pub(super) struct Config {
     pub(super) seeds: Option<Said<u64>>,
     pub(super) kubernetes: Option<Said<String>>,
     pub(super) report: Option<Said<PathBuf>>,
-    pub(super) context: Option<String>,
-    pub(super) node_image: Option<String>,
+    pub(super) context: Option<Said<String>>,
+    pub(super) node_image: Option<Said<String>>,
     pub(super) images: Option<Said<PathBuf>>,
     pub(super) addons: Option<Said<PathBuf>>,
     pub(super) workers: Option<Said<usize>>,
-    pub(super) topology: Option<PathBuf>,
-    pub(super) jobs: Option<usize>,
+    pub(super) topology: Option<Said<PathBuf>>,
+    pub(super) jobs: Option<Said<usize>>,
     pub(super) keep: Option<KeepArg>,
     pub(super) reuse: Option<bool>,
     pub(super) install_addons: Option<bool>,
@@ -61,8 +62,7 @@ pub(super) struct AppConfig {
     #[serde(default = "default_start_ms")]
     start_ms: u64,
     cpu_per_request_ms: Option<Said<f64>>,
-    #[serde(default = "default_memory_mib")]
-    memory_mib: u64,
+    memory_mib: Option<Said<u64>>,
     #[serde(default = "default_drains")]
     drains: bool,
     #[serde(default)]
@@ -80,9 +80,9 @@ const DEFAULT_CPU: Duration = Duration::from_millis(5);
 const CPU_MAX: Duration = Duration::from_secs(60);
 
 /// A small interpreter with an application loaded.
-fn default_memory_mib() -> u64 {
-    64
-}
+const DEFAULT_MEMORY_MIB: u64 = 64;
+/// A program that needs more than a tebibyte is a typing error.
+const MEMORY_MIB_MAX: u64 = 1 << 20;
 
 /// Most servers finish what they have begun.
 fn default_drains() -> bool {
@@ -134,12 +134,28 @@ impl Config {
     fn parse(path: &Path, text: String) -> Result<Config, Error> {
         let origin = Origin { path: path.to_owned(), text };
         match toml::from_str(&origin.text) {
-            Ok(config) => Ok(Config { origin, ..config }),
+            Ok(config) => {
+                let config = Config { origin, ..config };
+                config.check_texts()?;
+                Ok(config)
+            }
             Err(error) => {
                 let place = origin.place(error.span().map_or(0, |span| span.start));
                 Err(Error::usage(format!("{place}: {}", error.message().trim())))
             }
         }
+    }
+
+    /// That no text and no path in it is empty.
+    fn check_texts(&self) -> Result<(), Error> {
+        let texts = [&self.context, &self.node_image];
+        if let Some(said) = texts.into_iter().flatten().find(|said| said.value.is_empty()) {
+            return Err(self.wrong(said, EMPTY));
+        }
+        let paths = [&self.manifests, &self.report, &self.images, &self.addons, &self.topology];
+        let mut paths = paths.into_iter().flatten();
+        let empty = paths.find(|said| said.value.as_os_str().is_empty());
+        empty.map_or(Ok(()), |said| Err(self.wrong(said, EMPTY)))
     }
 
     /// Where `said` was said: a flag, a variable, or file, line and key.
@@ -187,6 +203,11 @@ impl AppConfig {
                 .filter(|cpu| *cpu <= CPU_MAX)
                 .ok_or_else(|| format!("{millis} is not between 0 and {}", CPU_MAX.as_millis()))
         })?;
+        let memory_mib =
+            config.checked(None, self.memory_mib.as_ref(), |&mib| match mib <= MEMORY_MIB_MAX {
+                true => Ok(mib),
+                false => Err(format!("{mib} is not between 0 and {MEMORY_MIB_MAX}")),
+            })?;
         let bad_status = self.statuses.values().find(|status| !(100..=599).contains(&status.value));
         if let Some(status) = bad_status {
             let why = format!("{} is no HTTP status; write one of 100 to 599", status.value);
@@ -198,7 +219,7 @@ impl AppConfig {
             port: self.port,
             start: Duration::from_millis(self.start_ms),
             cpu_per_request: cpu_per_request.unwrap_or(DEFAULT_CPU),
-            memory_bytes: self.memory_mib.saturating_mul(1 << 20),
+            memory_bytes: memory_mib.unwrap_or(DEFAULT_MEMORY_MIB) << 20,
             statuses: statuses.collect(),
             drains: self.drains,
         })
@@ -208,15 +229,30 @@ impl AppConfig {
 impl Origin {
     /// File and line of the byte at `offset`, and the key whose value is written there.
     fn place(&self, offset: usize) -> String {
-        let (before, after) = self.text.split_at_checked(offset).unwrap_or((&self.text, ""));
+        let before = self.text.get(..offset).unwrap_or(&self.text);
         let place = format!("{}:{}", self.path.display(), before.matches('\n').count() + 1);
-        let end = before.len() + after.find('\n').unwrap_or(after.len());
-        // Of a list over several lines the key stands above.
-        let mut lines = self.text[..end].rsplit('\n').map(str::trim_start);
-        let line = lines.find(|line| line.contains('=') || !line.starts_with(['"', '\'']));
-        match line.unwrap_or_default().split_once('=').map(|(key, _)| key.trim()) {
-            Some(key) if !key.starts_with(['#', '[']) => format!("{place}: {key}"),
-            _ => place,
+        let (table, _) = DeTable::parse_recoverable(&self.text);
+        match key_at(table.get_ref(), offset) {
+            Some(key) => format!("{place}: {key}"),
+            None => place,
         }
     }
+}
+
+/// The key of `table`, or of a table in it with a header of its own, that the byte at `offset` belongs to.
+fn key_at<'t>(table: &'t DeTable<'_>, offset: usize) -> Option<&'t str> {
+    table.iter().find_map(|(key, value)| {
+        let own = || {
+            let entry = key.span().start..=value.span().end;
+            entry.contains(&offset).then_some(key.get_ref().as_ref())
+        };
+        match value.get_ref() {
+            DeValue::Table(inner) => own().or_else(|| key_at(inner, offset)),
+            DeValue::Array(items) => {
+                let mut tables = items.iter().filter_map(|item| item.get_ref().as_table());
+                tables.find_map(|inner| key_at(inner, offset)).or_else(own)
+            }
+            _ => own(),
+        }
+    })
 }

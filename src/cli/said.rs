@@ -4,13 +4,16 @@ use std::error::Error as _;
 use std::ffi::OsStr;
 
 use clap::builder::{
-    EnumValueParser, PathBufValueParser, PossibleValue, RangedU64ValueParser, StringValueParser,
-    TypedValueParser,
+    BoolishValueParser, EnumValueParser, PathBufValueParser, PossibleValue, RangedU64ValueParser,
+    StringValueParser, TypedValueParser,
 };
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, Command, ValueEnum};
 use serde::{Deserialize, Deserializer};
+
+/// What is wrong with a text that says nothing.
+pub(super) const EMPTY: &str = "is empty; leave it out or name one";
 
 /// A value, and where it was said.
 #[derive(Clone, Debug)]
@@ -52,6 +55,10 @@ pub(super) fn number<T: TryFrom<u64>>() -> Saying<RangedU64ValueParser<T>> {
     Saying(RangedU64ValueParser::new())
 }
 
+pub(super) fn switch() -> Saying<BoolishValueParser> {
+    Saying(BoolishValueParser::new())
+}
+
 pub(super) fn choice<T: ValueEnum + Clone + Send + Sync + 'static>() -> Saying<EnumValueParser<T>> {
     Saying(EnumValueParser::new())
 }
@@ -76,25 +83,24 @@ impl<P: TypedValueParser> TypedValueParser for Saying<P> {
         source: ValueSource,
     ) -> Result<Self::Value, clap::Error> {
         let variable = arg.and_then(Arg::get_env).filter(|_| source == ValueSource::EnvVariable);
-        match (self.0.parse_ref(command, arg, value), variable) {
-            (Ok(value), Some(name)) => {
-                Ok(Said { value, at: At::Typed(name.to_string_lossy().into_owned()) })
-            }
-            (Ok(value), None) => {
-                let flag = arg.and_then(Arg::get_long).unwrap_or_default();
-                Ok(Said { value, at: At::Typed(format!("--{flag}")) })
-            }
+        let place = match variable {
+            Some(name) => name.to_string_lossy().into_owned(),
+            None => format!("--{}", arg.and_then(Arg::get_long).unwrap_or_default()),
+        };
+        let wrong = |why: String| {
+            let message = format!("{place}: {why}\n");
+            clap::Error::raw(ErrorKind::ValueValidation, message).with_cmd(command)
+        };
+        if value.is_empty() {
+            return Err(wrong(EMPTY.to_owned()));
+        }
+        match self.0.parse_ref(command, arg, value) {
+            Ok(value) => Ok(Said { value, at: At::Typed(place) }),
             // It would speak of the flag.
-            (Err(error), Some(name)) => {
-                let message = format!(
-                    "{}: `{}`: {}\n",
-                    name.to_string_lossy(),
-                    value.to_string_lossy(),
-                    self.reason(&error)
-                );
-                Err(clap::Error::raw(ErrorKind::ValueValidation, message).with_cmd(command))
+            Err(error) if variable.is_some() => {
+                Err(wrong(format!("`{}`: {}", value.to_string_lossy(), self.reason(&error))))
             }
-            (Err(error), None) => Err(error),
+            Err(error) => Err(error),
         }
     }
 
@@ -106,7 +112,8 @@ impl<P: TypedValueParser> TypedValueParser for Saying<P> {
 impl<P: TypedValueParser> Saying<P> {
     fn reason(&self, error: &clap::Error) -> String {
         let choices = self.0.possible_values().map(|choices| {
-            let names: Vec<String> = choices.map(|choice| choice.get_name().to_owned()).collect();
+            let shown = choices.filter(|choice| !choice.is_hide_set());
+            let names: Vec<String> = shown.map(|choice| choice.get_name().to_owned()).collect();
             format!("choose {}", names.join(", "))
         });
         let source = || error.source().map(ToString::to_string);

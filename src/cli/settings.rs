@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::base::{Error, wall};
 use crate::engine::host::Programs;
+use crate::engine::kind::Topology;
 use crate::engine::sim::{GenericApp, Profile};
 use crate::report::Folder;
 use crate::stack::Stack;
@@ -102,12 +103,17 @@ impl ClusterSettings {
                 false => Err(format!("{} is no folder; name one", path.display())),
             })
         };
+        let topology = args.topology.as_ref().or(config.topology.as_ref());
+        let topology = config.checked(topology, None, |file| match Topology::read(file) {
+            Ok(_) => Ok(file.clone()),
+            Err(error) => Err(error.to_string()),
+        })?;
         Ok(ClusterSettings {
-            node_image: args.node_image.clone().or_else(|| config.node_image.clone()),
+            node_image: text(&args.node_image, &config.node_image),
             images: folder(&args.images, &config.images)?,
             addons: folder(&args.addons, &config.addons)?,
             workers,
-            topology: args.topology.clone().or_else(|| config.topology.clone()),
+            topology,
         })
     }
 }
@@ -121,7 +127,7 @@ impl Settings {
         let config = Config::load(args.config.as_ref(), args.manifests.as_ref())?;
         let cluster = ClusterSettings::resolve(&args.cluster, &config)?;
         let typed = args.kubernetes.as_ref();
-        let context = args.context.clone().or_else(|| config.context.clone());
+        let context = text(&args.context, &config.context);
         let said = args.engine.as_ref().or(config.engine.as_ref());
         let asked = said.map_or(EngineArg::Auto, |said| said.value);
         if let (EngineArg::Kubeconfig, Some(said), None) = (asked, said, &context) {
@@ -145,6 +151,10 @@ impl Settings {
             true => Ok(n),
             false => Err(format!("{n} is not between 1 and {SEEDS_MAX}")),
         })?;
+        let jobs = config.checked(args.jobs.as_ref(), config.jobs.as_ref(), |&n| match n {
+            0 => Err("0 is too few; run at least 1 at once".to_owned()),
+            _ => Ok(n),
+        })?;
         let selection = match (&args.suite[..], &config.suite) {
             ([], Some(written)) => selection(written, &config)?,
             (typed, _) => selection(typed, &config)?,
@@ -158,15 +168,15 @@ impl Settings {
             n_seeds: n_seeds.unwrap_or(1),
             kubernetes,
             report,
-            jobs: value(&args.jobs).or(config.jobs).unwrap_or_else(n_cores).max(1),
+            jobs: jobs.unwrap_or_else(n_cores),
             apps: config.apps()?,
             engine,
             engine_reason,
             cluster,
             context,
             keep: value(&args.keep).or(config.keep).unwrap_or(KeepArg::Never),
-            reuse: args.reuse.or(config.reuse).unwrap_or(false),
-            install_addons: args.install_addons.or(config.install_addons).unwrap_or(false),
+            reuse: value(&args.reuse).or(config.reuse).unwrap_or(false),
+            install_addons: value(&args.install_addons).or(config.install_addons).unwrap_or(false),
             artifacts: value(&args.artifacts)
                 .or(config.artifacts)
                 .unwrap_or(ArtifactsArg::OnFailure),
@@ -237,6 +247,11 @@ impl Settings {
 
 fn value<T: Copy>(said: &Option<Said<T>>) -> Option<T> {
     said.as_ref().map(|said| said.value)
+}
+
+/// The text that was `typed`, or else `written`.
+fn text(typed: &Option<Said<String>>, written: &Option<Said<String>>) -> Option<String> {
+    typed.as_ref().or(written.as_ref()).map(|said| said.value.clone())
 }
 
 /// The names in `said`, which there must be.

@@ -1,7 +1,7 @@
 //! Report: text, JSON and JUnit from one `RunOutcome`, and what is under way meanwhile.
 //! Owns: how a run is shown, live and afterwards, the schema of `report.json`, writing the report folder.
 //! Imports: base, observe, and of wait the board. Never: suite, engine, kube; bars apart it prints nothing.
-//! Time and errors: durations carry a unit; order is declaration order; a write error is an environment error.
+//! Time and errors: durations carry a unit; order as declared; claiming fails as usage, writing as environment.
 //! Source: JUnit as Jenkins and GitLab read it; report.schema.json. Proof: tests/report.rs.
 
 mod folder;

@@ -1,9 +1,11 @@
 //! What a freshly made cluster holds besides its nodes: what the API server, kubeadm and kind create,
 //! then ingress-nginx and Rook as the add-ons leave them.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
-use super::api::{Api, Kind, Obj, Resource};
+use super::api::{Api, Kind, Obj};
 use super::bootstrap::ClusterSpec;
 use crate::k8s::{CustomKind, rook};
 
@@ -39,26 +41,55 @@ pub(super) fn create(api: &mut Api, spec: &ClusterSpec) {
     create_services(api, spec);
     create_classes(api);
     create_rook(api);
-    for kind in &spec.custom_kinds {
-        // What a definition describes stays as it says.
-        if api.registry.by_kind(&kind.group, &kind.kind).is_none() {
-            api.registry.add(custom_resource(kind));
+    create_definitions(api, &spec.custom_kinds);
+}
+
+/// The definitions of custom kinds, as if somebody had installed them before.
+fn create_definitions(api: &mut Api, kinds: &[CustomKind]) {
+    let Some(definition) = api.registry.by_kind("apiextensions.k8s.io", "CustomResourceDefinition")
+    else {
+        return;
+    };
+    let mut versions: BTreeMap<CustomKind, Vec<&str>> = BTreeMap::new();
+    for kind in kinds {
+        let any_version = CustomKind { version: String::new(), ..kind.clone() };
+        versions.entry(any_version).or_default().push(&kind.version);
+    }
+    for (kind, versions) in versions {
+        // What is served stays as it is.
+        if api.registry.by_kind(&kind.group, &kind.kind).is_some() {
+            continue;
         }
+        let object = Obj::from_json(definition, custom_definition(&kind, &versions))
+            .unwrap_or_else(|error| unreachable!("boot definition of {}: {error}", kind.kind));
+        // Of a kind that no definition can have, the stack is told when it is applied.
+        let _ = api.create_object(object, false);
     }
 }
 
-/// A custom kind without a definition, as if somebody had installed it before.
-fn custom_resource(kind: &CustomKind) -> Resource {
-    Resource {
-        group: kind.group.clone(),
-        version: kind.version.clone(),
-        kind: kind.kind.clone(),
-        plural: kind.plural.clone(),
-        namespaced: kind.namespaced,
-        short_names: Vec::new(),
-        has_status: true,
-        has_scale: false,
-    }
+/// A definition that takes any content.
+fn custom_definition(kind: &CustomKind, versions: &[&str]) -> Value {
+    let served = versions.iter().map(|version| {
+        json!({
+            "name": version, "served": true, "storage": versions.last() == Some(version),
+            "subresources": {"status": {}},
+            "schema": {"openAPIV3Schema": {
+                "type": "object", "x-kubernetes-preserve-unknown-fields": true,
+            }},
+        })
+    });
+    json!({
+        "metadata": {"name": format!("{}.{}", kind.plural, kind.group)},
+        "spec": {
+            "group": kind.group,
+            "names": {
+                "kind": kind.kind, "listKind": format!("{}List", kind.kind),
+                "plural": kind.plural, "singular": kind.kind.to_lowercase(),
+            },
+            "scope": if kind.namespaced { "Namespaced" } else { "Cluster" },
+            "versions": served.collect::<Vec<_>>(),
+        },
+    })
 }
 
 /// `kubernetes` with its endpoints (`pkg/controlplane/controller/kubernetesservice`) and kube-dns.

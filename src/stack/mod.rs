@@ -1,7 +1,7 @@
 //! Stack: reads manifests, keeps file and line of every field, checks and orders them, applies them.
 //! Owns: `Stack`, apply order, the field manager `seatrial`.
 //! Imports: base, k8s, wait. Never: engine, sim, suite, a template language.
-//! Time and errors: reading is synchronous and lists every problem; only 409, 429 and 5xx are retried.
+//! Time and errors: reading is synchronous and lists every problem; what may pass by itself is tried again.
 //! Source: sigs.k8s.io/yaml, server-side apply. Proof: tests/bad_input.rs, tests/fuzz.rs.
 
 mod applier;
@@ -125,10 +125,14 @@ impl Stack {
         self.objects.iter().find(|each| each.object_ref == *object)
     }
 
-    /// The kinds of custom resources in the stack, whose definitions the cluster must have.
+    /// The kinds of custom resources whose definitions the cluster must have: the stack has none.
     pub fn custom_kinds(&self) -> Vec<CustomKind> {
-        let mut kinds: Vec<CustomKind> =
-            self.objects.iter().filter_map(|each| each.custom_kind.clone()).collect();
+        let is_defined = |kind: &CustomKind| {
+            let name = format!("{}.{}", kind.plural, kind.group);
+            self.manifest(&ObjectRef::new("CustomResourceDefinition", "", name)).is_some()
+        };
+        let kinds = self.objects.iter().filter_map(|each| each.custom_kind.clone());
+        let mut kinds: Vec<CustomKind> = kinds.filter(|kind| !is_defined(kind)).collect();
         kinds.sort();
         kinds.dedup();
         kinds

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::base::Error;
+use crate::base::{Error, ObjectRef};
 use crate::engine::Engine;
 use crate::engine::sim::{self, ClusterSpec, SimEngine, has_model};
-use crate::stack::UnmodelledField;
+use crate::observe::CauseClass;
+use crate::stack::{Manifest, UnmodelledField};
 
 use super::artifacts::Artifacts;
 use super::judge::{Around, judge};
@@ -38,15 +39,15 @@ pub(super) fn run_trial(
         let around = Around { artifacts, ..Around::nothing() };
         let judged = judge(request, job, cluster, around, async || Ok(())).await;
         let commands = engine.unmodelled_commands();
-        if commands.is_empty() {
+        let lacks = if !commands.is_empty() {
+            format!("does not understand what a hook or probe runs: {}", commands.join("; "))
+        } else if let Some(maker) = maker_missed(request, &judged) {
+            format!("has no controller for {maker}, which may make what is missing")
+        } else {
             return judged;
-        }
-        Judged::without_cluster(format!(
-            "the simulator does not understand what a hook or probe runs: {}\nit saw: {}: {}",
-            commands.join("; "),
-            judged.verdict,
-            judged.message
-        ))
+        };
+        let (verdict, message) = (judged.verdict, judged.message);
+        Judged::without_cluster(format!("the simulator {lacks}\nit saw: {verdict}: {message}"))
     })?;
     let virtual_ms = u64::try_from(run.virtual_time.as_millis()).unwrap_or(u64::MAX);
     Ok(Judged { virtual_ms, trace_hash: Some(run.trace_hash), ..run.value })
@@ -76,6 +77,62 @@ fn unmodelled_fields(request: &RunRequest, scenario: &Scenario) -> Option<String
     (!lines.is_empty()).then(|| {
         format!("the simulator does not act on what this depends on:\n{}", lines.join("\n"))
     })
+}
+
+/// A custom resource that names a Secret or ConfigMap for want of which `judged` is what it is.
+fn maker_missed<'r>(request: &'r RunRequest, judged: &Judged) -> Option<&'r ObjectRef> {
+    let objects = request.stack.objects();
+    let cause =
+        |class: CauseClass| judged.causes.iter().find(move |each| each.class == class.as_str());
+    let fallback = cause(CauseClass::FallbackCertificate);
+    let stuck = cause(CauseClass::NeverReady);
+    let wants = |manifest: &&Manifest| match manifest.object_ref.kind.as_str() {
+        "Ingress" => fallback.is_some_and(|why| why.object.as_ref() == Some(&manifest.object_ref)),
+        _ => stuck.is_some() && !manifest.is_custom(),
+    };
+    objects.iter().filter(wants).find_map(|manifest| {
+        let namespace = &manifest.object_ref.namespace;
+        let is_here = |kind: &str, name: &str| {
+            request.stack.manifest(&ObjectRef::new(kind, namespace, name)).is_some()
+        };
+        let mut names = BTreeSet::new();
+        configuration(&manifest.value, &mut names);
+        names.retain(|name| !is_here("Secret", name) && !is_here("ConfigMap", name));
+        let mut custom = objects.iter().filter(|other| other.is_custom());
+        let maker = custom.find(|other| {
+            other.object_ref.namespace == *namespace
+                && names.iter().any(|name| holds(&other.value, name))
+        });
+        maker.map(|maker| &maker.object_ref)
+    })
+}
+
+/// Collects the names of Secrets and ConfigMaps that `value` refers to.
+fn configuration<'v>(value: &'v Value, names: &mut BTreeSet<&'v str>) {
+    let Value::Object(map) = value else {
+        value.as_array().into_iter().flatten().for_each(|item| configuration(item, names));
+        return;
+    };
+    for (key, each) in map {
+        let name = match key.as_str() {
+            "secretName" => each.as_str(),
+            "secret" | "secretRef" | "secretKeyRef" | "configMap" | "configMapRef"
+            | "configMapKeyRef" => each["name"].as_str(),
+            _ => None,
+        };
+        names.extend(name.filter(|name| !name.is_empty()));
+        configuration(each, names);
+    }
+}
+
+/// Whether `text` is somewhere in `value`.
+fn holds(value: &Value, text: &str) -> bool {
+    match value {
+        Value::String(own) => own == text,
+        Value::Array(items) => items.iter().any(|item| holds(item, text)),
+        Value::Object(map) => map.values().any(|each| holds(each, text)),
+        _ => false,
+    }
 }
 
 /// The programs that `scenario` needs and that have no model, as a message.

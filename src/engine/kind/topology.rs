@@ -42,7 +42,7 @@ impl Topology {
     pub fn read(file: &Path) -> Result<Topology, Error> {
         let source = file.display().to_string();
         let text = std::fs::read_to_string(file)
-            .map_err(|error| Error::usage(format!("--topology: cannot read {source}: {error}")))?;
+            .map_err(|error| Error::usage(format!("cannot read {source}: {error}")))?;
         Topology::parse(&text, &source)
     }
 

@@ -208,7 +208,7 @@ pub(super) fn whole_kind(group: &str, kind: &str) -> Coverage {
         ("batch", _) => Unmodelled(&[LIFECYCLE, STORAGE]),
         ("", "ReplicationController") => Unmodelled(&[LIFECYCLE, TRAFFIC, SCALING]),
         ("admissionregistration.k8s.io", _) => Unmodelled(ALL),
-        // What a custom resource does is unknown; it is reported and turns no scenario.
+        // What a custom resource does is unknown; it is listed and turns no scenario by itself.
         (group, _) if !crate::k8s::served::is_built_in_group(group) => Unmodelled(&[]),
         _ => Unmodelled(ALL),
     }
