@@ -216,6 +216,24 @@ fn a_custom_resource_without_its_definition_hides_nothing_but_what_it_may_make()
 }
 
 #[test]
+fn a_certificate_that_an_annotation_asks_for_is_not_judged() {
+    let ingress = ingress(&[("shop.example.com", "/", "web")]);
+    let tls = "  tls: [{hosts: [shop.example.com], secretName: shop-tls}]\n";
+    for (annotation, verdict) in [
+        ("cert-manager.io/cluster-issuer", Verdict::Unknown),
+        ("example.com/owner", Verdict::Failed),
+    ] {
+        let annotated = ingress.replace(
+            "namespace: default}\nspec",
+            &format!("namespace: default, annotations: {{{annotation}: ca}}}}\nspec"),
+        );
+        let stack = program("web") + &annotated + tls;
+        let outcome = judged(&stack, "https::certificate", vec![app("web", &[])]);
+        assert_eq!(outcome.verdict, verdict, "{annotation}: {}", outcome.message);
+    }
+}
+
+#[test]
 fn pods_that_wait_for_what_a_custom_resource_may_make_are_not_judged() {
     let secret = "envFrom: [{secretRef: {name: shop-tls}}]";
     let image = "image: example.com/team/web:1\n";

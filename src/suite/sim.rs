@@ -79,8 +79,9 @@ fn unmodelled_fields(request: &RunRequest, scenario: &Scenario) -> Option<String
     })
 }
 
-/// A custom resource that names a Secret or ConfigMap for want of which `judged` is what it is.
-fn maker_missed<'r>(request: &'r RunRequest, judged: &Judged) -> Option<&'r ObjectRef> {
+/// A custom resource that names a Secret or ConfigMap for want of which `judged` is what it is, or an
+/// annotation that asks for the certificate that is missing.
+fn maker_missed(request: &RunRequest, judged: &Judged) -> Option<String> {
     let objects = request.stack.objects();
     let cause =
         |class: CauseClass| judged.causes.iter().find(move |each| each.class == class.as_str());
@@ -91,6 +92,9 @@ fn maker_missed<'r>(request: &'r RunRequest, judged: &Judged) -> Option<&'r Obje
         _ => stuck.is_some() && !manifest.is_custom(),
     };
     objects.iter().filter(wants).find_map(|manifest| {
+        if let Some(annotation) = issuer(manifest) {
+            return Some(format!("{annotation} of {}", manifest.object_ref));
+        }
         let namespace = &manifest.object_ref.namespace;
         let is_here = |kind: &str, name: &str| {
             request.stack.manifest(&ObjectRef::new(kind, namespace, name)).is_some()
@@ -103,8 +107,20 @@ fn maker_missed<'r>(request: &'r RunRequest, judged: &Judged) -> Option<&'r Obje
             other.object_ref.namespace == *namespace
                 && names.iter().any(|name| holds(&other.value, name))
         });
-        maker.map(|maker| &maker.object_ref)
+        maker.map(|maker| maker.object_ref.to_string())
     })
+}
+
+/// The annotation of an Ingress by which cert-manager makes its certificate
+/// (<https://cert-manager.io/docs/usage/ingress>).
+fn issuer(manifest: &Manifest) -> Option<&str> {
+    let annotations = manifest.value.pointer("/metadata/annotations")?.as_object()?;
+    let is_issuer = |key: &&String| {
+        let name = key.strip_prefix("cert-manager.io/");
+        name.is_some_and(|name| matches!(name, "issuer" | "cluster-issuer"))
+            || *key == "kubernetes.io/tls-acme"
+    };
+    annotations.keys().find(is_issuer).map(String::as_str)
 }
 
 /// Collects the names of Secrets and ConfigMaps that `value` refers to.

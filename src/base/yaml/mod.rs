@@ -12,6 +12,9 @@ use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span, Stru
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
+/// Places in a text where tabs indent: for each the text is read once more.
+const N_SPACED_MAX: usize = 100;
+
 /// Values in one file: an alias of an alias of an alias grows without bound.
 const NODES_MAX: usize = 500_000;
 /// Levels of nesting; Kubernetes has fewer than 30.
@@ -140,15 +143,16 @@ impl Node {
 /// another without a mark between them, and tabs may indent flow collections, as kubectl takes them.
 pub fn documents(text: &str) -> (Vec<Node>, Option<YamlError>) {
     let mut text = Cow::Borrowed(text);
-    let mut spaced = BTreeSet::new();
+    let (mut spaced, mut n_spaced) = (BTreeSet::new(), 0);
     loop {
         let (documents, error) = read(&text, &spaced);
         let tabs = error.iter().filter(|error| error.message == tab_error(0).message);
         // A line that is already spaced has no tab left.
         let lines: Vec<usize> = tabs.flat_map(|error| tab_lines(&text, error.line)).collect();
-        if lines.is_empty() {
+        if lines.is_empty() || n_spaced == N_SPACED_MAX {
             return (documents, error);
         }
+        n_spaced += 1;
         spaced.extend(lines);
         text = Cow::Owned(with_spaces(&text, &spaced));
     }
