@@ -1,3 +1,5 @@
+//! What kubectl takes and refuses, line by line.
+
 use rstest::rstest;
 use serde_json::json;
 
