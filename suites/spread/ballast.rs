@@ -4,8 +4,11 @@
 //! apart on any idle cluster. An emptier node gains up to 85 points from LeastAllocated and
 //! 3 x 50 from two soft taints against one; default spreading brings 100 to 120, and a preferred
 //! anti-affinity of any weight 200 more: so the replicas stay apart by policy only. Before 1.23 the
-//! taints count once and the anti-affinity brings 100, with the same outcome. Where there is no default
-//! spreading, the 85 points are enough, and taints would outweigh any preferred policy.
+//! taints count once and the anti-affinity brings 100, with the same outcome.
+//!
+//! Where there is no default spreading, nothing but the policy's 100 points keeps replicas apart. Taints
+//! alone then make the difference, 60 points from five against two: requests would add to that, or on a
+//! small node take from it, by what else runs there.
 
 use std::collections::BTreeMap;
 use std::str::FromStr as _;
@@ -24,8 +27,9 @@ use crate::wait::{self, Scope};
 /// Share of a busy worker that is requested once the ballast is there, in percent.
 const FILL_PERCENT: u64 = 85;
 /// Soft taints on a busy worker, and on the empty one.
-const N_TAINTS_BUSY: usize = 2;
-const N_TAINTS_EMPTY: usize = 1;
+const N_TAINTS: [usize; 2] = [2, 1];
+/// The same where the scheduler spreads nothing by itself.
+const N_TAINTS_ALONE: [usize; 2] = [5, 2];
 /// A program that does nothing; a node that reports no image of the name is asked to pull this one.
 const IMAGE: &str = "registry.k8s.io/pause:3.10";
 /// The name of that program's image in whatever registry a node has it from.
@@ -36,31 +40,33 @@ const LABEL: &str = "seatrial.dev/ballast";
 const TAINT_PREFIX: &str = "seatrial.dev/busy-";
 const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 
-/// Fills all workers but the first.
+/// Fills all workers but one, or marks them as full.
 ///
 /// # Errors
 /// The API refused something, or the ballast does not start.
 pub async fn load_all_but_one(trial: &Trial) -> Result<Held, Stop> {
-    let workers = workers(trial).await?;
+    let mut workers = workers(trial).await?;
     let client = trial.client();
     let names = workers.iter().map(|node| node.name_any()).collect();
     trial.defer(take_back(client.clone(), names));
     let taken = Taken::read(trial).await?;
-    let has_hints = spreads_by_default(&trial.engine().kubernetes(), &workers);
+    let fills = spreads_by_default(&trial.engine().kubernetes(), &workers);
+    let [on_busy, on_empty] = if fills { N_TAINTS } else { N_TAINTS_ALONE };
+    if !fills {
+        workers.sort_by_key(|node| taken.on(node).cpu_milli);
+    }
     for (idx, node) in workers.iter().enumerate() {
-        if has_hints {
-            let n_taints = if idx == 0 { N_TAINTS_EMPTY } else { N_TAINTS_BUSY };
-            taint(&client, node, n_taints).await?;
-        }
-        if idx > 0 {
+        taint(&client, node, if idx == 0 { on_empty } else { on_busy }).await?;
+        if idx > 0 && fills {
             let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
             pods.create(&PostParams::default(), &ballast_pod(node, &taken)?).await?;
         }
     }
     let scope = Scope::labelled(Api::<Pod>::namespaced(client, NAMESPACE), LABEL);
     let n_busy = workers.len().saturating_sub(1);
+    let n_pods = if fills { n_busy } else { 0 };
     // Ballast is no part of the stack: that it does not start says nothing about the claim.
-    let started = wait::until(&scope, &wait::n_pods_ready(n_busy), wait::POD_STARTED).await;
+    let started = wait::until(&scope, &wait::n_pods_ready(n_pods), wait::POD_STARTED).await;
     started.map_err(|error| Stop::errored(format!("the ballast does not start\n{error}")))?;
     Ok(format!("{n_busy} workers are busy"))
 }
@@ -118,11 +124,16 @@ impl Taken {
         Ok(Taken { by_node, room })
     }
 
+    /// What is requested on `node`.
+    fn on(&self, node: &Node) -> Amount {
+        self.by_node.get(&node.name_any()).copied().unwrap_or_default()
+    }
+
     /// What ballast on `node` requests.
     fn ballast(&self, node: &Node) -> Amount {
         let status = node.status.as_ref().and_then(|status| status.allocatable.as_ref());
         let all = status.map_or_else(Amount::default, Amount::of);
-        let taken = self.by_node.get(&node.name_any()).copied().unwrap_or_default();
+        let taken = self.on(node);
         let fill = |all: u64, taken: u64, room: u64| {
             let share = all / 100 * FILL_PERCENT;
             share.min(all.saturating_sub(room)).saturating_sub(taken)
