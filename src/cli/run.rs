@@ -120,14 +120,15 @@ pub(super) fn list() -> Result<Exit, Error> {
 
 /// Prints an error as the user should see it.
 pub(super) fn complain(error: &Error) {
-    // A closed pipe leaves nobody to tell.
-    let _ = writeln!(std::io::stderr(), "error: {error}");
+    whisper()(&format!("error: {error}"));
 }
 
 /// Prints what is not a result: progress and remarks, on standard error.
 pub(super) fn whisper() -> Tell {
     Arc::new(|line| {
-        let _ = writeln!(std::io::stderr(), "{line}");
+        // In one piece, so that lines of the report on the same terminal come between lines. A closed
+        // pipe leaves nobody to tell.
+        let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
     })
 }
 
