@@ -85,6 +85,9 @@ struct Amount {
     memory: u64,
 }
 
+/// What a container counts for that does not say what it requests.
+const UNSAID: Amount = Amount { cpu_milli: 100, memory: 200 << 20 };
+
 /// What is requested on each node already, and the room that is left at least: for a pod of the
 /// front and one of the database. With less, a small node would keep replicas apart by its size.
 struct Taken {
@@ -105,7 +108,7 @@ impl Taken {
             for container in &spec.containers {
                 let resources = container.resources.as_ref();
                 let requests = resources.and_then(|resources| resources.requests.as_ref());
-                taken.add(requests.map_or_else(Amount::default, Amount::of));
+                taken.add(Amount::scored(requests));
             }
         }
         let mut room = Amount::default();
@@ -118,7 +121,7 @@ impl Taken {
             for container in containers.into_iter().flatten() {
                 let resources = container.pointer("/resources/requests").cloned();
                 let requests = resources.and_then(|value| serde_json::from_value(value).ok());
-                room.add(requests.as_ref().map_or_else(Amount::default, Amount::of));
+                room.add(Amount::scored(requests.as_ref()));
             }
         }
         Ok(Taken { by_node, room })
@@ -150,6 +153,16 @@ impl Amount {
         Amount {
             cpu_milli: resources.get("cpu").and_then(k8s::milli).unwrap_or(0),
             memory: resources.get("memory").and_then(k8s::bytes).unwrap_or(0),
+        }
+    }
+
+    /// What a container counts for when nodes are scored (`scheduler/util/pod_resources.go`): one that
+    /// requests nothing counts for something too.
+    fn scored(requests: Option<&BTreeMap<String, Quantity>>) -> Amount {
+        let of = |name: &str| requests.and_then(|requests| requests.get(name));
+        Amount {
+            cpu_milli: of("cpu").and_then(k8s::milli).unwrap_or(UNSAID.cpu_milli),
+            memory: of("memory").and_then(k8s::bytes).unwrap_or(UNSAID.memory),
         }
     }
 
