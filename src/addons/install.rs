@@ -137,6 +137,12 @@ pub async fn load(
     }
 }
 
+/// Whether `loaded` is a Rook that runs a Ceph of its own.
+pub fn runs_ceph(loaded: &Loaded) -> bool {
+    let is_external = |each: &Document| each.kind() == "CephCluster" && tweak::is_external(each);
+    loaded.addon == AddOn::RookCeph && !loaded.documents.iter().any(is_external)
+}
+
 /// Whether Rook, as loaded, runs its Ceph on devices that must be given to it ([`Setup::devices`]):
 /// not where its cluster is external, or names devices of its own.
 pub fn wants_devices(addons: &[Loaded]) -> bool {

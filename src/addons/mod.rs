@@ -24,7 +24,9 @@ use std::fmt;
 
 pub use document::Document;
 pub use fetch::Source;
-pub use install::{Installed, Loaded, Plan, content, images_of, install, load, wants_devices};
+pub use install::{
+    Installed, Loaded, Plan, content, images_of, install, load, runs_ceph, wants_devices,
+};
 pub use mount::before_delete;
 pub use pins::{Pin, PinnedFile, pin};
 pub use present::{Present, present};

@@ -16,6 +16,12 @@ use crate::load::Target;
 use crate::stack::Stack;
 use crate::wait::{Deadline, until_ok};
 
+/// Why Rook is not brought along. Its operator clears disks only while it runs, and nodes keep
+/// `/var/lib/rook` (Rook's `ceph-teardown.md`).
+const CEPH_STAYS: &str = "a Ceph cluster that Rook makes on the nodes of a cluster that exists could not be \
+     taken away again; install Rook by its own means, or name a folder with --addons whose CephCluster \
+     is external";
+
 /// Takes the cluster of `access` into use.
 pub(super) async fn borrow(
     wanted: &Wanted,
@@ -43,6 +49,9 @@ pub(super) async fn borrow(
         if !missing.is_empty() {
             let names = missing.keys().copied().collect();
             let loaded = load(wanted, &names, &workshop.paths).await?;
+            if loaded.iter().any(addons::runs_ceph) {
+                return Err(Error::environment(CEPH_STAYS));
+            }
             let plan = Plan { addons: loaded, setup: setup(&id, stack), probe: None };
             addons::install(&client, &plan).await?;
         }
