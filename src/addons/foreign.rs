@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 
 use kube::api::DynamicObject;
-use kube::error::DiscoveryError;
 use kube::{Client, ResourceExt as _};
 
 use super::AddOn;
@@ -27,7 +26,7 @@ pub(super) async fn left_alone(
     let mut wanted = Vec::new();
     let mut foreign = Vec::new();
     for document in documents {
-        let existing = read(&mut applier, &document).await.map_err(|error| {
+        let existing = applier.find(&document.value).await.map_err(|error| {
             let place = format!("add-on {addon}: {}: {}", document.file, document.object_ref());
             Error::environment(format!("{place}: cannot see whether it exists: {error}"))
         })?;
@@ -45,20 +44,6 @@ pub(super) async fn left_alone(
             more.len()
         ))),
     }
-}
-
-async fn read(
-    applier: &mut Applier,
-    document: &Document,
-) -> Result<Option<DynamicObject>, kube::Error> {
-    let api = match applier.api_of(&document.value).await {
-        Ok(api) => api,
-        // A kind that is not served has no objects.
-        Err(kube::Error::Api(status)) if status.code == 404 => return Ok(None),
-        Err(kube::Error::Discovery(DiscoveryError::MissingKind(_))) => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    api.get_opt(document.name()).await
 }
 
 /// Who has an object that is not ours.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
 use kube::discovery::{Scope, pinned_kind};
+use kube::error::DiscoveryError;
 use kube::{Api, Client};
 use serde_json::Value;
 
@@ -137,6 +138,20 @@ impl Applier {
             (true, "") => Api::namespaced_with(self.client.clone(), "default", &resource),
             (true, namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
         })
+    }
+
+    /// The object in the cluster that `object` would be applied to.
+    ///
+    /// # Errors
+    /// What the API answered; a kind that is not served has no objects, and that is none.
+    pub async fn find(&mut self, object: &Value) -> Result<Option<DynamicObject>, kube::Error> {
+        let api = match self.api_of(object).await {
+            Ok(api) => api,
+            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(None),
+            Err(kube::Error::Discovery(DiscoveryError::MissingKind(_))) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        api.get_opt(text(object, "/metadata/name")).await
     }
 
     /// Kubernetes' own kinds are known; of others only the cluster knows the plural and the scope.

@@ -22,6 +22,7 @@ use crate::engine::host::signals::{Signals, Urgency};
 use crate::engine::host::{InClusters, LEASE_LABEL};
 use crate::engine::real::Access;
 use crate::k8s::served::is_built_in_group;
+use crate::suite::shared::was_provisioned;
 use crate::wait::{Deadline, WaitError, until_ok};
 
 /// Objects of a stack end with their pods.
@@ -289,8 +290,9 @@ impl<'a> Pass<'a> {
         let name = claim.data.pointer("/spec/volumeName").and_then(Value::as_str);
         let volumes: Api<PersistentVolume> = Api::all(self.client.clone());
         let Some(volume) = volumes.get_opt(name.unwrap_or_default()).await? else { return Ok(()) };
-        let of = volume.spec.and_then(|spec| spec.claim_ref?.uid);
-        if of.is_none() || of != claim.uid() {
+        let of = volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref()?.uid.clone());
+        let is_older = volume.creation_timestamp() < claim.creation_timestamp();
+        if of.is_none() || of != claim.uid() || is_older || !was_provisioned(&volume) {
             return Ok(());
         }
         let patch = Patch::Merge(json!({

@@ -5,6 +5,7 @@
 
 mod check;
 mod essence;
+mod foreign;
 mod nodes;
 mod objects;
 mod open;
@@ -37,6 +38,7 @@ use check::Checked;
 use nodes::Nodes;
 use objects::Catalogue;
 use remove::Extent;
+pub(super) use remove::was_provisioned;
 use snapshot::Snapshot;
 
 /// What a trial says that was not run or not finished for a stop signal.

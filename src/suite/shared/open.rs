@@ -68,7 +68,7 @@ impl SharedCluster {
             let may_go = self.options.ownership == Ownership::Made && (!is_namespace || is_home);
             if self.is_ours(&object) || may_go {
                 existing.push(manifest.object_ref.clone());
-            } else if is_namespace {
+            } else if is_namespace && !object.labels().contains_key(LEASE_LABEL) {
                 self.made.remove(&manifest.object_ref.name);
             } else {
                 foreign.push(refusal(
@@ -94,6 +94,9 @@ impl SharedCluster {
                     foreign.push(refusal(&what, manifest, &*claim));
                 }
             }
+        }
+        if self.options.ownership == Ownership::Borrowed {
+            foreign.extend(self.entangled().await.map_err(unreadable)?);
         }
         if let [first, ..] = &foreign[..] {
             let more = match foreign.len() - 1 {
@@ -133,7 +136,7 @@ impl SharedCluster {
         for volume in Scope::all(volumes).list().await? {
             let claim = volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref());
             let namespace = claim.and_then(|claim| claim.namespace.as_deref()).unwrap_or_default();
-            if !self.made.contains(namespace) {
+            if self.options.ownership == Ownership::Borrowed || !self.made.contains(namespace) {
                 uids.extend(volume.uid());
             }
         }
@@ -158,7 +161,7 @@ fn unreadable(stop: impl Into<Stop>) -> Error {
 }
 
 /// Why `object` of somebody else's keeps the stack out; `what` it is, and the manifest that needs it gone.
-fn refusal(what: &str, manifest: &Manifest, object: &impl ResourceExt) -> String {
+pub(super) fn refusal(what: &str, manifest: &Manifest, object: &impl ResourceExt) -> String {
     let what = format!("{what} ({}:{})", manifest.file.display(), manifest.line);
     match object.labels().get(LEASE_LABEL) {
         Some(lease) => format!(

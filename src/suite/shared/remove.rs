@@ -155,7 +155,11 @@ impl SharedCluster {
     async fn delete(&self, manifest: &Manifest) -> Result<Option<Going>, Stop> {
         let Some(now) = self.read(manifest).await? else { return Ok(None) };
         if self.options.ownership == Ownership::Borrowed && !self.is_ours(&now) {
-            return Ok(None);
+            // It would be applied over, labelled and deleted with the next stack.
+            return Err(Stop::errored(format!(
+                "{} was made anew by somebody else during the run: it stays",
+                manifest.object_ref
+            )));
         }
         let api = self.request.stack.api_of(manifest, &self.client).await?;
         let uid = now.metadata.uid.unwrap_or_default();
@@ -203,7 +207,7 @@ impl SharedCluster {
             // A claim that a scenario deleted has left its volume behind.
             let left = self.has_made(claim.namespace.as_deref().unwrap_or_default())
                 && !self.was_there_before(&volume.uid().unwrap_or_default());
-            if !bound && !left {
+            if !bound && !left || !self.may_be_deleted(&volume) {
                 continue;
             }
             let patch = Patch::Merge(json!({
@@ -214,6 +218,14 @@ impl SharedCluster {
             volumes.insert(volume.name_any(), volume.uid().unwrap_or_default());
         }
         Ok(volumes)
+    }
+
+    /// Whether a volume holds nothing but what was written for this run. In a borrowed cluster that is
+    /// so if it was provisioned since.
+    fn may_be_deleted(&self, volume: &PersistentVolume) -> bool {
+        self.options.ownership == Ownership::Made
+            || (was_provisioned(volume)
+                && !self.was_there_before(&volume.uid().unwrap_or_default()))
     }
 
     async fn await_volumes(&self, volumes: &BTreeMap<String, String>) -> Result<(), Stop> {
@@ -255,6 +267,12 @@ impl SharedCluster {
         }
         if left.is_empty() { Ok(()) } else { Err(left.join("; ")) }
     }
+}
+
+/// Whether a provisioner made the volume, for the claim that it is bound to: of others the data is
+/// somebody's.
+pub(in crate::suite) fn was_provisioned(volume: &PersistentVolume) -> bool {
+    volume.annotations().contains_key("pv.kubernetes.io/provisioned-by")
 }
 
 /// An object that does not go, and what holds it.

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::base::ObjectRef;
 use crate::k8s::{is_pod_active, matches_selector};
-use crate::stack::Manifest;
+use crate::stack::{Applier, Manifest};
 use crate::wait::Scope;
 
 use super::super::stop::Stop;
@@ -63,13 +63,7 @@ impl SharedCluster {
     /// # Errors
     /// What the API answered.
     pub(super) async fn read(&self, manifest: &Manifest) -> Result<Option<DynamicObject>, Stop> {
-        let api = match self.request.stack.api_of(manifest, &self.client).await {
-            Ok(api) => api,
-            // A kind that is not served has no objects.
-            Err(_) if manifest.is_custom() => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        Ok(api.get_opt(&manifest.object_ref.name).await?)
+        Ok(Applier::new(self.client.clone()).find(&manifest.value).await?)
     }
 
     /// Whether an autoscaler of the stack decides how many replicas `object` has.
@@ -181,7 +175,7 @@ pub(super) fn pods_of<'a>(manifest: &Manifest, pods: &'a [Arc<Pod>]) -> Vec<&'a 
 }
 
 /// `template-set-` of each claim template.
-fn claim_prefixes(manifest: &Manifest) -> Vec<String> {
+pub(super) fn claim_prefixes(manifest: &Manifest) -> Vec<String> {
     if manifest.object_ref.kind != "StatefulSet" {
         return Vec::new();
     }
@@ -193,7 +187,8 @@ fn claim_prefixes(manifest: &Manifest) -> Vec<String> {
     names.map(|name| format!("{name}-{}-", manifest.object_ref.name)).collect()
 }
 
-fn is_numbered(name: &str, prefix: &str) -> bool {
+/// Whether `name` is `prefix` and a number.
+pub(super) fn is_numbered(name: &str, prefix: &str) -> bool {
     name.strip_prefix(prefix)
         .is_some_and(|n| !n.is_empty() && n.bytes().all(|byte| byte.is_ascii_digit()))
 }

@@ -1,5 +1,7 @@
 //! The shared cluster on the simulator: its clock and its API are all that a real one adds to.
 
+mod borrowed;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,7 +19,7 @@ use super::*;
 use crate::base::secs;
 use crate::engine::sim::{self, SimEngine};
 use crate::k8s::Profile;
-use crate::stack::Stack;
+use crate::stack::{Applier, Stack};
 use crate::suite::run::EngineChoice;
 use crate::suite::select::select;
 use crate::suite::sim::cluster_spec;
@@ -212,106 +214,6 @@ fn a_changed_template_or_a_replaced_object_means_a_new_stack() {
         let new: Vec<_> = volumes.list().await.expect("volumes").iter().map(|v| v.uid()).collect();
         assert_eq!(new.len(), 2, "retained volumes do not pile up");
         assert!(new.iter().all(|uid| !old.contains(uid)));
-    });
-}
-
-#[test]
-fn a_borrowed_cluster_is_left_as_it_was() {
-    on_a_cluster(4, async |engine| {
-        let client = engine.client();
-        let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "default");
-        let mut map = ConfigMap::default();
-        map.metadata.name = Some("somebody-elses".into());
-        maps.create(&PostParams::default(), &map).await.expect("created");
-        let mut cluster = open(&engine, options(Ownership::Borrowed)).await.expect("it opens");
-        let outcomes = run(&mut cluster, &["https::serves", "readiness::any_order"]).await;
-        assert_passed(&outcomes, cluster.resets());
-        cluster.close().await.expect("everything of ours goes");
-        assert!(exists(maps, "somebody-elses").await);
-        assert!(!exists(Api::<Namespace>::all(client.clone()), "wordpress").await);
-        assert!(!exists(Api::<StorageClass>::all(client.clone()), "csi-cephfs").await);
-        assert!(exists(Api::<StorageClass>::all(client.clone()), "standard").await);
-        let volumes = Scope::all(Api::<PersistentVolume>::all(client.clone()));
-        assert_eq!(volumes.list().await.expect("volumes").len(), 0);
-        let left = cluster.request.stack.objects().iter();
-        for manifest in left {
-            let now =
-                cluster.read(manifest).await.unwrap_or_else(|stop| panic!("{}", stop.message));
-            assert!(now.is_none(), "{} is left", manifest.object_ref);
-        }
-    });
-}
-
-#[test]
-fn an_object_of_somebody_elses_keeps_the_stack_out_and_stays() {
-    on_a_cluster(5, async |engine| {
-        let client = engine.client();
-        let classes: Api<StorageClass> = Api::all(client.clone());
-        let class = json!({"metadata": {"name": "csi-cephfs"}, "provisioner": "example.com/other"});
-        let class: StorageClass = serde_json::from_value(class).expect("a class");
-        classes.create(&PostParams::default(), &class).await.expect("created");
-        let refused = open(&engine, options(Ownership::Borrowed)).await;
-        let error = refused.err().expect("refused").to_string();
-        assert!(error.starts_with("StorageClass csi-cephfs exists already ("), "{error}");
-        assert!(error.contains("20-storage.yaml:"), "{error}");
-        let now = classes.get("csi-cephfs").await.expect("still there");
-        assert_eq!(now.provisioner, "example.com/other");
-        assert!(now.metadata.labels.is_none());
-        assert!(!exists(Api::<Namespace>::all(client), "wordpress").await);
-    });
-}
-
-#[test]
-fn a_namespace_of_somebody_elses_is_used_and_left_with_what_they_have_in_it() {
-    on_a_cluster(6, async |engine| {
-        let client = engine.client();
-        let namespace = json!({"metadata": {"name": "wordpress", "labels": {"team": "shop"}}});
-        let namespace: Namespace = serde_json::from_value(namespace).expect("a namespace");
-        let namespaces: Api<Namespace> = Api::all(client.clone());
-        namespaces.create(&PostParams::default(), &namespace).await.expect("created");
-        let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "wordpress");
-        let mut map = ConfigMap::default();
-        map.metadata.name = Some("theirs".into());
-        maps.create(&PostParams::default(), &map).await.expect("created");
-        let mut cluster = open(&engine, options(Ownership::Borrowed)).await.expect("it opens");
-        assert_passed(&run(&mut cluster, &["https::serves"]).await, cluster.resets());
-        let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), "wordpress");
-        let claim = claims.get("data-mysql-0").await.expect("the database's");
-        assert!(claim.labels().contains_key(LEASE_LABEL), "it would outlive a run that is killed");
-        cluster.close().await.expect("everything of ours goes");
-        let now = namespaces.get("wordpress").await.expect("still there");
-        assert!(!now.labels().contains_key(LEASE_LABEL));
-        let theirs = cluster.catalogue.objects_in(&client, "wordpress").await;
-        let theirs = theirs.unwrap_or_else(|stop| panic!("{}", stop.message));
-        let names: Vec<_> = theirs.iter().map(|found| found.object.to_string()).collect();
-        assert_eq!(names, ["ConfigMap wordpress/theirs"]);
-    });
-}
-
-#[test]
-fn a_claim_of_somebody_elses_that_the_database_would_write_to_keeps_the_stack_out() {
-    on_a_cluster(8, async |engine| {
-        let client = engine.client();
-        let namespace = serde_json::from_value(json!({"metadata": {"name": "wordpress"}}));
-        let namespaces: Api<Namespace> = Api::all(client.clone());
-        let namespace = namespace.expect("a namespace");
-        namespaces.create(&PostParams::default(), &namespace).await.expect("created");
-        let claim = serde_json::from_value(json!({
-            "metadata": {"name": "data-mysql-0"},
-            "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
-        }));
-        let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), "wordpress");
-        claims.create(&PostParams::default(), &claim.expect("a claim")).await.expect("created");
-        let refused = open(&engine, options(Ownership::Borrowed)).await;
-        let error = refused.err().expect("refused").to_string();
-        assert!(
-            error.starts_with("PersistentVolumeClaim wordpress/data-mysql-0, whose data"),
-            "{error}"
-        );
-        assert!(error.contains("30-mysql.yaml:") && error.contains("is not ours"), "{error}");
-        let now = claims.get("data-mysql-0").await.expect("still there");
-        assert!(now.metadata.deletion_timestamp.is_none() && now.labels().is_empty());
-        open(&engine, options(Ownership::Made)).await.expect("what is there may go");
     });
 }
 
