@@ -48,7 +48,7 @@ pub enum Thing {
     },
     /// Objects in somebody's cluster that carry the label of this lease.
     Objects {
-        /// Kubeconfig files, as in `KUBECONFIG`; empty means the default one.
+        /// Absolute paths of kubeconfigs, joined as in `KUBECONFIG`; empty means the default one.
         kubeconfig: String,
         /// Context in it.
         context: String,

@@ -104,10 +104,10 @@ pub async fn detach(
 }
 
 /// The devices over `file`, which may be deleted by now.
-pub(super) async fn attached_to(
-    programs: &Programs,
-    file: &Path,
-) -> Result<Vec<PathBuf>, ProgramError> {
+///
+/// # Errors
+/// `losetup` does not list them.
+pub async fn attached_to(programs: &Programs, file: &Path) -> Result<Vec<PathBuf>, ProgramError> {
     #[derive(Deserialize)]
     struct Listing {
         loopdevices: Vec<Device>,

@@ -104,7 +104,10 @@ impl Owner {
             }
         } else if self.machine != here.machine {
             Life::Elsewhere
-        } else if self.boot.is_empty() && self.process.is_alive() {
+        } else if !self.boot.is_empty() {
+            // This machine before it restarted, or another of its name that shares the folder.
+            Life::OutOfSight
+        } else if self.process.is_alive() {
             Life::Alive
         } else {
             Life::Dead
@@ -245,7 +248,7 @@ mod tests {
     #[case::here("m", "b", "s", Life::Alive)]
     #[case::renamed_machine("other", "b", "s", Life::Alive)]
     #[case::another_container("c", "b", "s2", Life::OutOfSight)]
-    #[case::before_a_restart("m", "b0", "s", Life::Dead)]
+    #[case::before_a_restart_or_a_namesake("m", "b0", "s", Life::OutOfSight)]
     #[case::another_machine("other", "b2", "s", Life::Elsewhere)]
     #[case::no_boot_id("m", "", "", Life::Alive)]
     fn the_same_number_elsewhere_is_another_process(

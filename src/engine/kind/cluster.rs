@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::Error;
 use crate::engine::host::ContainerEngine;
+#[cfg(test)]
+use crate::engine::host::Paths;
 use crate::engine::real::Access;
 
 /// Name of the record in the cluster's folder.
@@ -55,6 +57,27 @@ impl KindCluster {
     /// How it is reached.
     pub fn access(&self) -> Access {
         Access { kubeconfig: Some(self.kubeconfig.clone()), context: Some(self.context()) }
+    }
+
+    /// One without nodes and with its record, as for a test of what is kept.
+    #[cfg(test)]
+    pub(crate) fn recorded(name: &str, engine: ContainerEngine, paths: &Paths) -> KindCluster {
+        let folder = paths.cluster(name);
+        std::fs::create_dir_all(&folder).expect("made");
+        let cluster = KindCluster {
+            name: name.to_owned(),
+            engine,
+            kubeconfig: folder.join("kubeconfig"),
+            folder,
+            http_port: 0,
+            https_port: 0,
+            nodes: Vec::new(),
+            front_node: String::new(),
+            node_image: None,
+            writable_sys: false,
+        };
+        cluster.write().expect("written");
+        cluster
     }
 
     /// Names of all nodes.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 
 use crate::base::{Error, secs};
+use crate::engine::host::loops::attached_to;
 use crate::engine::host::{ContainerEngine, LeaseFile, Paths, Thing};
 
 use crate::wait::Deadline;
@@ -28,7 +29,8 @@ const USED_ELSEWHERE: Deadline =
 pub enum Kept {
     /// There is none.
     None,
-    /// Its containers run and its API answers. Whether it is clean is for its user to prove.
+    /// Its containers run, its disks are attached and its API answers. Whether it is clean is for
+    /// its user to prove.
     Usable(Box<KindCluster>),
     /// It cannot be used any more and has to be deleted.
     Broken {
@@ -103,6 +105,15 @@ pub async fn find(key: &str, containers: &Containers, paths: &Paths) -> Result<K
     if containers.programs().is_dry() {
         return Ok(Kept::Usable(Box::new(cluster)));
     }
+    // Ceph knows its disks by their numbers, which are anybody's once the machine was off.
+    for thing in &lease.things {
+        if let Thing::LoopDevice { device, file } = thing
+            && !attached_to(containers.programs(), file).await?.contains(device)
+        {
+            let device = device.display();
+            return Ok(broken(&format!("its disk {device} is not attached any more")));
+        }
+    }
     match tokio::time::timeout(ANSWER_LIMIT, answers(&cluster)).await {
         Ok(Ok(())) => Ok(Kept::Usable(Box::new(cluster))),
         Ok(Err(why)) => Ok(broken(&why)),
@@ -137,4 +148,38 @@ async fn answers(cluster: &KindCluster) -> Result<(), String> {
     let client = ready::client(cluster).map_err(|error| error.to_string())?;
     let version = client.apiserver_version().await;
     version.map(drop).map_err(|error| format!("its API does not answer: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::host::Lease;
+    use crate::engine::host::testing::{FAKE_LOSETUP, FakeTools};
+
+    #[tokio::test]
+    async fn a_kept_cluster_whose_disks_are_detached_is_broken() {
+        let tools = FakeTools::new();
+        tools.add("docker", "if [ $1 = version ]; then echo '29.0.0 linux/amd64'; fi");
+        tools.add("losetup", FAKE_LOSETUP);
+        let paths = Paths::below(&tools.folder().join("home"));
+        let engine = ContainerEngine { program: "docker".into(), endpoint: None };
+        let containers =
+            Containers::connect(&tools.programs(), engine.clone()).await.expect("it answers");
+        KindCluster::recorded("st-kept", engine.clone(), &paths);
+        let lease = Lease::take(&paths.leases(), &lease_id("key"), "run").expect("taken");
+        let file = paths.loops().join("st-kept-worker.img");
+        let disk = Thing::LoopDevice { device: "/dev/loop1".into(), file: file.clone() };
+        lease.will_make(disk).expect("written");
+        lease.will_make(Thing::KindCluster { engine, name: "st-kept".into() }).expect("written");
+        lease.keep().expect("written");
+        let why = async || match find("key", &containers, &paths).await.expect("asked") {
+            Kept::Broken { why, .. } => why,
+            found => panic!("it has no API: {found:?}"),
+        };
+        let attached = tools.folder().join("loops");
+        std::fs::write(&attached, "/somebody/elses.img\n").expect("written");
+        assert_eq!(why().await, "its disk /dev/loop1 is not attached any more");
+        std::fs::write(&attached, format!("{}\n", file.display())).expect("written");
+        assert!(why().await.contains("kubeconfig"), "{}", why().await);
+    }
 }

@@ -1,12 +1,12 @@
 //! Access: which cluster is meant, and a client for it.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kube::Client;
 use kube::client::ClientBuilder;
-use kube::config::{Config, KubeConfigOptions, Kubeconfig};
+use kube::config::{Config, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use tokio_rustls::rustls::crypto::ring;
 
 use super::patience::PatienceLayer;
@@ -20,7 +20,8 @@ pub(super) const REQUEST_LIMIT: Duration = secs(60);
 /// Which cluster is meant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Access {
-    /// The kubeconfig; `None` means `KUBECONFIG` or the user's own, and then a context must be named.
+    /// The kubeconfig, or several as in `KUBECONFIG`; `None` means those of `KUBECONFIG` or the user's
+    /// own, and then a context must be named.
     pub kubeconfig: Option<PathBuf>,
     /// The context; `None` means the current one of `kubeconfig`.
     pub context: Option<String>,
@@ -48,9 +49,31 @@ impl Access {
         Ok(builder.with_layer(&PatienceLayer::new(limit)).build())
     }
 
+    /// Its kubeconfigs as they are found from any folder and in any environment, joined as in
+    /// `KUBECONFIG`; empty for the user's own.
+    ///
+    /// # Errors
+    /// Environment: they cannot be joined, or are no text.
+    pub fn kubeconfigs(&self) -> Result<String, Error> {
+        let named = match &self.kubeconfig {
+            Some(path) => path.clone(),
+            None => std::env::var_os("KUBECONFIG").unwrap_or_default().into(),
+        };
+        let unusable = |why: &str| Error::environment(format!("{}: {why}", named.display()));
+        let files = files(&named).into_iter().map(std::path::absolute);
+        let files = files.collect::<Result<Vec<_>, _>>();
+        let files = files.map_err(|error| unusable(&error.to_string()))?;
+        let joined = match &files[..] {
+            // Read back it is one file again, whatever is in its name.
+            [one] => one.clone().into_os_string(),
+            _ => std::env::join_paths(files).map_err(|error| unusable(&error.to_string()))?,
+        };
+        joined.into_string().map_err(|_| unusable("its name is no UTF-8"))
+    }
+
     fn read(&self) -> Result<Kubeconfig, Error> {
         let read = match (&self.kubeconfig, &self.context) {
-            (Some(path), _) => Kubeconfig::read_from(path),
+            (Some(path), _) => read_all(path),
             (None, Some(_)) => Kubeconfig::read(),
             (None, None) => {
                 return Err(Error::usage(
@@ -140,6 +163,19 @@ impl fmt::Display for Access {
             None => Ok(()),
         }
     }
+}
+
+/// The files of `named`: one of just that name, or as in `KUBECONFIG`.
+fn files(named: &Path) -> Vec<PathBuf> {
+    if named.is_file() {
+        return vec![named.to_owned()];
+    }
+    std::env::split_paths(named).filter(|path| !path.as_os_str().is_empty()).collect()
+}
+
+fn read_all(named: &Path) -> Result<Kubeconfig, KubeconfigError> {
+    let mut files = files(named).into_iter().map(Kubeconfig::read_from);
+    files.try_fold(Kubeconfig::default(), |all, next| all.merge(next?))
 }
 
 fn has_proxy(kubeconfig: &Kubeconfig, context: &str) -> bool {

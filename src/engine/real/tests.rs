@@ -249,6 +249,31 @@ async fn a_request_ends_even_if_the_server_falls_silent_and_a_watch_goes_on() {
 }
 
 #[tokio::test]
+async fn several_kubeconfigs_are_one_as_in_the_variable() {
+    let (_folder, one) = kubeconfig(json!({"server": "http://127.0.0.1:1"}), json!({}));
+    let other = tempfile::tempdir().expect("a folder");
+    let context = json!({
+        "apiVersion": "v1", "kind": "Config",
+        "contexts": [{"name": "other", "context": {"cluster": "kind-one", "user": "kind-one"}}],
+    });
+    let path = other.path().join("a:b");
+    std::fs::write(&path, context.to_string()).expect("written");
+    let alone = Access { kubeconfig: Some(path.clone()), context: Some("none".into()) };
+    let error = alone.client().err().expect("no such context").to_string();
+    assert!(error.ends_with("the kubeconfig has other"), "a colon in a name: {error}");
+
+    std::fs::rename(path, other.path().join("b")).expect("renamed");
+    let first = one.kubeconfig.expect("it has one");
+    let both = format!("{}:{}", other.path().join("b").display(), first.display());
+    let access = Access { kubeconfig: Some((&both).into()), context: Some("other".into()) };
+    access.client().expect("a context of one and the cluster of the other");
+    assert_eq!(access.kubeconfigs().expect("text"), both);
+    let relative = Access { kubeconfig: Some("one::two".into()), context: None };
+    let here = std::env::current_dir().expect("a folder").display().to_string();
+    assert_eq!(relative.kubeconfigs().expect("text"), format!("{here}/one:{here}/two"));
+}
+
+#[tokio::test]
 async fn an_error_says_which_cluster_and_what_to_check() {
     let (listener, port) = listen().await;
     drop(listener);

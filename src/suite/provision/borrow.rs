@@ -40,10 +40,7 @@ pub(super) async fn borrow(
     let heartbeat = lease.heartbeat();
     let engine = or_nothing(workshop, &lease, async {
         lease.will_make(Thing::Objects {
-            kubeconfig: access.kubeconfig.as_ref().map_or_else(
-                || std::env::var("KUBECONFIG").unwrap_or_default(),
-                |path| path.display().to_string(),
-            ),
+            kubeconfig: access.kubeconfigs()?,
             context: access.context.clone().unwrap_or_default(),
         })?;
         if !missing.is_empty() {

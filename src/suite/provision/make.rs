@@ -75,10 +75,10 @@ pub(super) async fn make(
 }
 
 /// The place of a cluster that runs share, held by this one.
-struct Reserved {
-    key: String,
-    id: String,
-    lock: FileLock,
+pub(super) struct Reserved {
+    pub(super) key: String,
+    pub(super) id: String,
+    pub(super) lock: FileLock,
 }
 
 impl Reserved {
@@ -95,7 +95,7 @@ impl Reserved {
     }
 
     /// The cluster that was kept, if it can still be used; one that cannot is removed.
-    async fn find(
+    pub(super) async fn find(
         &self,
         wanted: &Wanted,
         containers: &Containers,
@@ -106,6 +106,8 @@ impl Reserved {
             return Ok(None);
         };
         if let Kept::Usable(cluster) = kept {
+            // Who is killed in use leaves cordons, taints and pods behind: nothing for the next user.
+            lease.keep_no_more()?;
             return Ok(Some((lease, *cluster)));
         }
         all_gone(workshop, &lease).await?;

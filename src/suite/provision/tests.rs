@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
+use super::make::Reserved;
 use super::*;
 use crate::engine::host::signals::Interrupt;
 use crate::engine::host::testing::FakeTools;
-use crate::engine::host::{ContainerEngine, Thing};
-use crate::engine::kind::{KindSpec, lease_id, reuse_key};
+use crate::engine::host::{ContainerEngine, Thing, read_all};
+use crate::engine::kind::{Containers, KindSpec, lease_id, lock, reuse_key};
 
 /// A workshop whose engine has nothing, and a lease with one file that exists.
 struct Scene {
@@ -125,6 +126,45 @@ async fn a_cluster_that_is_reused_needs_no_room() {
     assert!(looked_at(another, STACK, &place).await.contains(&"memory"), "it is another one");
     let fresh = KindWish::default();
     assert!(looked_at(fresh, STACK, &place).await.contains(&"memory"), "it is left alone");
+}
+
+/// Writes down that the owner of all leases has ended.
+fn owners_end(paths: &Paths) {
+    for found in read_all(&paths.leases()).expect("readable") {
+        let mut file = found.content.expect("whole");
+        file.owner.process.started += 1;
+        let text = serde_json::to_string(&file).expect("JSON");
+        std::fs::write(found.path, text).expect("written");
+    }
+}
+
+#[tokio::test]
+async fn a_kept_cluster_is_kept_no_more_while_it_is_in_use() {
+    let place = Scene::new(None);
+    let engine = ContainerEngine { program: "docker".into(), endpoint: None };
+    let containers = Containers::connect(&Programs::dry(), engine.clone()).await.expect("answers");
+    let paths = &place.workshop.paths;
+    let lease = Lease::take(&paths.leases(), &lease_id("key"), "run").expect("taken");
+    let cluster = KindCluster::recorded("st-kept", engine.clone(), paths);
+    let thing = Thing::KindCluster { engine, name: cluster.name.clone() };
+    lease.will_make(thing).expect("written");
+    lease.keep().expect("kept");
+    owners_end(paths);
+
+    let held = lock("key", paths).await.expect("nobody holds it");
+    let reserved = Reserved { key: "key".into(), id: lease_id("key"), lock: held };
+    let wanted = Wanted {
+        place: Place::Kind(KindWish::default()),
+        kubernetes: Profile::NEWEST,
+        addons: None,
+        purpose: "run",
+    };
+    let found = reserved.find(&wanted, &containers, &place.workshop).await.expect("no error");
+    assert_eq!(found.expect("it is there").1, cluster);
+    let leases = read_all(&paths.leases()).expect("readable");
+    let ours = leases.into_iter().filter_map(|found| found.content.ok());
+    let kept = ours.filter(|file| file.id == reserved.id).map(|file| file.kept);
+    assert_eq!(kept.collect::<Vec<_>>(), [false], "who is killed in use leaves it to the sweep");
 }
 
 #[tokio::test]

@@ -153,12 +153,17 @@ async fn living_and_kept_leases_are_untouched() {
 }
 
 #[tokio::test]
-async fn owners_before_a_restart_are_dead_and_owners_elsewhere_are_left() {
+async fn owners_out_of_sight_are_dead_when_silent_and_owners_elsewhere_are_left() {
     let rig = Rig::new();
-    for id in ["restart", "elsewhere", "unseen-silent", "unseen-beating"] {
+    let ids = ["restart", "namesake", "elsewhere", "unseen-silent", "unseen-beating"];
+    for id in ids {
         Lease::take(&rig.paths.leases(), id, "run").expect("taken");
     }
-    rig.edit("restart", |file| file.owner.boot = "another boot".into());
+    rig.edit("restart", |file| {
+        file.owner.boot = "another boot".into();
+        file.heartbeat = 1;
+    });
+    rig.edit("namesake", |file| file.owner.boot = "another boot".into());
     rig.edit("elsewhere", |file| {
         file.owner.boot = "another boot".into();
         file.owner.machine = "another-machine".into();
@@ -174,11 +179,7 @@ async fn owners_before_a_restart_are_dead_and_owners_elsewhere_are_left() {
         swept.remarks,
         ["left elsewhere of machine another-machine alone: run `seatrial gc` there"]
     );
-    let left: Vec<bool> = ["restart", "elsewhere", "unseen-silent", "unseen-beating"]
-        .iter()
-        .map(|id| rig.path(id).exists())
-        .collect();
-    assert_eq!(left, [false, true, false, true]);
+    assert_eq!(ids.map(|id| rig.path(id).exists()), [false, true, true, false, true]);
 }
 
 #[tokio::test]
