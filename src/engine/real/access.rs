@@ -50,14 +50,17 @@ impl Access {
     }
 
     /// Its kubeconfigs as they are found from any folder and in any environment, joined as in
-    /// `KUBECONFIG`; empty for the user's own.
+    /// `KUBECONFIG`.
     ///
     /// # Errors
     /// Environment: they cannot be joined, or are no text.
     pub fn kubeconfigs(&self) -> Result<String, Error> {
         let named = match &self.kubeconfig {
             Some(path) => path.clone(),
-            None => std::env::var_os("KUBECONFIG").unwrap_or_default().into(),
+            None => match std::env::var_os("KUBECONFIG").filter(|files| !files.is_empty()) {
+                Some(files) => files.into(),
+                None => std::env::home_dir().unwrap_or_default().join(".kube/config"),
+            },
         };
         let unusable = |why: &str| Error::environment(format!("{}: {why}", named.display()));
         let files = files(&named).into_iter().map(std::path::absolute);
