@@ -16,6 +16,7 @@ use crate::wait::Scope;
 use super::super::stop::Stop;
 use super::SharedCluster;
 use super::open::refusal;
+use super::remove::was_provisioned;
 use super::snapshot::{claim_prefixes, is_numbered};
 
 impl SharedCluster {
@@ -120,7 +121,11 @@ impl SharedCluster {
                     claim.namespace.as_deref() == Some(&*manifest.object_ref.namespace)
                         && makes_claim(manifest, name)
                 }
-                None => classes_of(manifest).contains(&spec.storage_class_name.as_deref()),
+                // A provisioner's are there to be given, and empty.
+                None => {
+                    !was_provisioned(volume)
+                        && classes_of(manifest).contains(&spec.storage_class_name.as_deref())
+                }
             };
             if let Some(manifest) = self.request.stack.objects().iter().find(could_have) {
                 let what = format!(

@@ -131,6 +131,13 @@ fn a_claim_of_somebody_elses_that_the_database_would_write_to_keeps_the_stack_ou
         "claimRef": {"namespace": "wordpress", "name": "data-mysql-0"}, "hostPath": {"path": "/books"},
     },
 }), "PersistentVolume books, which StatefulSet wordpress/mysql could be given", "30-mysql.yaml:")]
+#[case::free(json!({
+    "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "films"},
+    "spec": {
+        "accessModes": ["ReadWriteMany"], "capacity": {"storage": "20Gi"},
+        "storageClassName": "csi-cephfs", "hostPath": {"path": "/films"},
+    },
+}), "PersistentVolume films, which PersistentVolumeClaim wordpress/wordpress could be", "20-storage.yaml:")]
 fn what_would_be_drawn_into_the_stack_keeps_it_out(
     #[case] theirs: Value,
     #[case] named: &str,
