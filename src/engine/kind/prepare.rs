@@ -12,7 +12,8 @@ pub(super) const REMOUNT_SYS: [&str; 4] = ["mount", "-o", "remount,rw", "/sys"];
 /// Containers may open as many files as the container runtime, which kind lets open as many as the
 /// kernel allows: 2^30 on most hosts. Programs that make a table of all of them, or close each, take
 /// gigabytes or minutes (kind#760, Rook's `ceph-common-issues.md`). 2^20 is what container engines
-/// have granted for years. The runtime is not restarted: its limit is set now, by systemd after a boot.
+/// have granted for years. The runtime is not restarted: the limit is set now, and by systemd from its
+/// next start.
 const LIMIT_OPEN_FILES: &str = "\
     runtime=$(systemctl show --property=MainPID --value containerd) && \
     limit=$(prlimit --pid $runtime --nofile --output=HARD --noheadings) && \
