@@ -53,7 +53,7 @@ impl SharedCluster {
             if let Some(pod) = selected {
                 let what =
                     format!("Pod {namespace}/{}, which {object} would select,", pod.name_any());
-                found.push(refusal(&format!("{what} exists already"), manifest, &**pod));
+                found.push(refusal(&what, manifest, &**pod));
             }
             let Some(labels) = labels_of_pods(manifest) else { continue };
             let selects = |service: &Service| {
@@ -67,7 +67,7 @@ impl SharedCluster {
                 let name = service.name_any();
                 let what =
                     format!("Service {namespace}/{name}, which would select pods of {object},");
-                found.push(refusal(&format!("{what} exists already"), manifest, &**service));
+                found.push(refusal(&what, manifest, &**service));
             }
         }
         Ok(found)
@@ -97,7 +97,7 @@ impl SharedCluster {
                 let namespace = ingress.namespace().unwrap_or_default();
                 let host = if host.is_empty() { "all hosts" } else { host };
                 let what = format!(
-                    "Ingress {namespace}/{}, which serves {host} as {} would, exists already",
+                    "Ingress {namespace}/{}, which serves {host} as {} would,",
                     ingress.name_any(),
                     manifest.object_ref
                 );
@@ -122,14 +122,13 @@ impl SharedCluster {
                         && makes_claim(manifest, name)
                 }
                 // A provisioner's are there to be given, and empty.
-                None => {
-                    !was_provisioned(volume)
-                        && classes_of(manifest).contains(&spec.storage_class_name.as_deref())
-                }
+                None => spec.storage_class_name.as_ref().is_some_and(|class| {
+                    !was_provisioned(volume) && claims_of_class(manifest, class)
+                }),
             };
             if let Some(manifest) = self.request.stack.objects().iter().find(could_have) {
                 let what = format!(
-                    "PersistentVolume {}, which {} could be given, exists already",
+                    "PersistentVolume {}, which {} could be given,",
                     volume.name_any(),
                     manifest.object_ref
                 );
@@ -177,12 +176,10 @@ fn makes_claim(manifest: &Manifest, name: &str) -> bool {
     is_claim || claim_prefixes(manifest).iter().any(|prefix| is_numbered(name, prefix))
 }
 
-/// The storage classes that `manifest` names for its claims.
-fn classes_of(manifest: &Manifest) -> BTreeSet<Option<&str>> {
+/// Whether `manifest` is a claim, or makes claims, of `class`.
+fn claims_of_class(manifest: &Manifest, class: &str) -> bool {
     let templates = manifest.value.pointer("/spec/volumeClaimTemplates").and_then(Value::as_array);
     let own = (manifest.object_ref.kind == "PersistentVolumeClaim").then_some(&manifest.value);
-    let claims = templates.into_iter().flatten().chain(own);
-    let classes =
-        claims.map(|claim| claim.pointer("/spec/storageClassName").and_then(Value::as_str));
-    classes.filter(Option::is_some).collect()
+    let mut claims = templates.into_iter().flatten().chain(own);
+    claims.any(|claim| claim.pointer("/spec/storageClassName").is_some_and(|name| name == class))
 }

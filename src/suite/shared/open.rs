@@ -71,11 +71,7 @@ impl SharedCluster {
             } else if is_namespace && !object.labels().contains_key(LEASE_LABEL) {
                 self.made.remove(&manifest.object_ref.name);
             } else {
-                foreign.push(refusal(
-                    &format!("{} exists already", manifest.object_ref),
-                    manifest,
-                    &object,
-                ));
+                foreign.push(refusal(&manifest.object_ref.to_string(), manifest, &object));
             }
         }
         // A StatefulSet takes claims by their names, whoever made them, and writes to what they hold.
@@ -87,10 +83,7 @@ impl SharedCluster {
                     of_sets.extend(claim.uid());
                     existing.push(name);
                 } else {
-                    let what = format!(
-                        "{name}, whose data {} would use, exists already",
-                        manifest.object_ref
-                    );
+                    let what = format!("{name}, whose data {} would use,", manifest.object_ref);
                     foreign.push(refusal(&what, manifest, &*claim));
                 }
             }
@@ -162,7 +155,7 @@ fn unreadable(stop: impl Into<Stop>) -> Error {
 
 /// Why `object` of somebody else's keeps the stack out; `what` it is, and the manifest that needs it gone.
 pub(super) fn refusal(what: &str, manifest: &Manifest, object: &impl ResourceExt) -> String {
-    let what = format!("{what} ({}:{})", manifest.file.display(), manifest.line);
+    let what = format!("{what} exists already ({}:{})", manifest.file.display(), manifest.line);
     match object.labels().get(LEASE_LABEL) {
         Some(lease) => format!(
             "{what} and belongs to another run, lease {lease}: nothing was touched; run `seatrial gc` \
