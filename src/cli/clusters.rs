@@ -15,7 +15,7 @@ use super::exit::Exit;
 use super::real;
 use super::run::{complain, say, whisper};
 use super::said::Said;
-use super::settings::{ClusterSettings, kubernetes, manifests};
+use super::settings::{ClusterSettings, kubernetes, manifests, no_stack};
 
 /// Brings up a kind cluster with the add-ons of a stack and leaves it running.
 ///
@@ -29,6 +29,7 @@ pub(super) fn up(args: &UpArgs) -> Result<Exit, Error> {
         return Err(Config::default().wrong(said, why));
     }
     let (wanted, stack) = read(&args.target)?;
+    let stack = stack.ok_or_else(no_stack)?;
     let workshop = real::workshop(whisper())?;
     if args.dry_run {
         let commands = provision::dry_run(&wanted, &stack, &workshop.paths, Fate::Keep);
@@ -53,12 +54,14 @@ pub(super) fn up(args: &UpArgs) -> Result<Exit, Error> {
     }
 }
 
-/// The kind cluster that is meant, and the stack that it is for.
-fn read(args: &TargetArgs) -> Result<(Wanted, Stack), Error> {
+/// The kind cluster that is meant, and the stack that it is for, if there is one.
+fn read(args: &TargetArgs) -> Result<(Wanted, Option<Stack>), Error> {
     let config = Config::load(args.config.as_ref(), args.manifests.as_ref())?;
     let cluster = ClusterSettings::resolve(&args.cluster, &config)?;
     let kubernetes = kubernetes(args.kubernetes.as_ref(), &config, Some(&cluster))?;
-    let stack = Stack::load(&manifests(args.manifests.as_ref(), &config)?, &kubernetes)?;
+    let stack = manifests(args.manifests.as_ref(), &config)?
+        .map(|path| Stack::load(&path, &kubernetes))
+        .transpose()?;
     let wanted = Wanted {
         place: Place::Kind(real::kind_wish(&cluster, false)),
         kubernetes,
@@ -140,6 +143,10 @@ fn leases_of_clusters(folder: &Path) -> Result<Vec<(String, String)>, Error> {
 pub(super) fn doctor(args: &TargetArgs) -> Result<Exit, Error> {
     let (wanted, stack) = read(args)?;
     let workshop = real::workshop(whisper())?;
+    if stack.is_none() {
+        whisper()("no stack is named (--manifests PATH): what its add-ons need is not looked at");
+    }
+    let stack = stack.unwrap_or_default();
     let findings = real::block_on(async {
         real::sweep_dead(&workshop).await;
         provision::findings(&wanted, &stack, &workshop).await

@@ -2,7 +2,7 @@
 //! Owns: `Args` (as typed), `Settings` (as resolved), flag > environment > file > default.
 //! Imports: base, wait, stack, suites, suite, report, engine, observe. Never: logic that a test would want without a process.
 //! Time and errors: parsing only parses; main alone returns an exit code.
-//! Source: the README's table of exit codes. Proof: tests/cli.rs.
+//! Source: the README's table of exit codes. Proof: tests/cli.
 
 mod again;
 mod args;

@@ -143,7 +143,7 @@ impl Settings {
             _ => kubernetes(typed, &config, Some(&cluster))?,
         };
         let (engine, engine_reason) = engine(asked, &cluster, kubernetes)?;
-        let manifests = manifests(args.manifests.as_ref(), &config)?;
+        let manifests = manifests(args.manifests.as_ref(), &config)?.ok_or_else(no_stack)?;
         let n_seeds = config.checked(args.seeds.as_ref(), config.seeds.as_ref(), |&n| match (1
             ..=SEEDS_MAX)
             .contains(&n)
@@ -266,17 +266,29 @@ fn selection(said: &[Said<String>], config: &Config) -> Result<Vec<String>, Erro
     said.iter().map(named).collect()
 }
 
-/// The stack: as typed, as configured, or the reference stack.
+/// The stack: as typed, as configured, or the reference stack where that is in the working folder.
 ///
 /// # Errors
 /// A usage error: there is no such path.
-pub(super) fn manifests(typed: Option<&Said<PathBuf>>, config: &Config) -> Result<PathBuf, Error> {
+pub(super) fn manifests(
+    typed: Option<&Said<PathBuf>>,
+    config: &Config,
+) -> Result<Option<PathBuf>, Error> {
     let said = typed.or(config.manifests.as_ref());
     let path = config.checked(said, None, |path| match path.try_exists() {
         Ok(false) => Err(format!("{}: no such file or folder; name one of YAML", path.display())),
         _ => Ok(path.clone()),
     })?;
-    Ok(path.unwrap_or_else(|| PathBuf::from(DEFAULT_MANIFESTS)))
+    let default = || Some(PathBuf::from(DEFAULT_MANIFESTS)).filter(|path| path.exists());
+    Ok(path.or_else(default))
+}
+
+/// No stack is named, and the reference stack is not in the working folder.
+pub(super) fn no_stack() -> Error {
+    Error::usage(format!(
+        "no stack is named, and {DEFAULT_MANIFESTS} is not in this folder: name a folder or file of \
+         YAML with --manifests PATH"
+    ))
 }
 
 /// The Kubernetes minor: as typed, as configured, as the tag of the node image of `cluster` says,

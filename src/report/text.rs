@@ -1,5 +1,6 @@
 //! The text a person reads: the engine and why, a line per scenario, the failures, a summary.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::observe::{Cause, RunOutcome, ScenarioOutcome, Verdict};
@@ -10,12 +11,14 @@ pub struct Text {
     n_seeds: u64,
     suite: &'static str,
     flags: String,
+    /// Scenario by what was said of it.
+    told: BTreeMap<String, String>,
 }
 
 impl Text {
     /// A writer for a run over `n_seeds` seeds.
     pub fn new(n_seeds: u64) -> Self {
-        Text { n_seeds, suite: "", flags: String::new() }
+        Text { n_seeds, suite: "", flags: String::new(), told: BTreeMap::new() }
     }
 
     /// With the flags that the command to see a scenario again needs besides, each after a space.
@@ -48,7 +51,15 @@ impl Text {
         if worst != Verdict::Passed
             && let Some(trial) = trials.iter().find(|t| t.verdict == worst)
         {
-            text.push_str(&self.details(trial));
+            let said = said_of(trial);
+            match self.told.get(&said) {
+                Some(first) => _ = writeln!(text, "      the same as {first}"),
+                None => text.push_str(&said),
+            }
+            if said.lines().count() > 1 {
+                self.told.entry(said).or_insert_with(|| trial.full_name());
+            }
+            text.push_str(&self.again(trial));
         }
         text
     }
@@ -81,36 +92,37 @@ impl Text {
         text
     }
 
-    /// Message, causes, evidence and the command to see it again.
-    fn details(&self, trial: &ScenarioOutcome) -> String {
-        let mut text = String::new();
-        for line in trial.message.lines() {
-            let _ = writeln!(text, "      {line}");
+    /// The command to see it again; nothing if it was not tried.
+    fn again(&self, trial: &ScenarioOutcome) -> String {
+        if trial.verdict == Verdict::Ignored {
+            return String::new();
         }
-        for cause in &trial.causes {
-            text.push_str(&cause_text(cause));
-        }
-        for block in &trial.diagnosis {
-            for line in block.lines() {
-                let _ = writeln!(text, "      | {line}");
-            }
-        }
-        if trial.verdict != Verdict::Ignored {
-            let seed = match (self.n_seeds, trial.is_simulated()) {
-                // Whatever asked for more seeds may still be there.
-                (2.., _) => format!(" --seed {} --seeds 1", trial.seed),
-                (_, true) => format!(" --seed {}", trial.seed),
-                (_, false) => String::new(),
-            };
-            let _ = writeln!(
-                text,
-                "      again: seatrial run --suite {}{seed}{}",
-                trial.full_name(),
-                self.flags
-            );
-        }
-        text
+        let seed = match (self.n_seeds, trial.is_simulated()) {
+            // Whatever asked for more seeds may still be there.
+            (2.., _) => format!(" --seed {} --seeds 1", trial.seed),
+            (_, true) => format!(" --seed {}", trial.seed),
+            (_, false) => String::new(),
+        };
+        let name = trial.full_name();
+        format!("      again: seatrial run --suite {name}{seed}{}\n", self.flags)
     }
+}
+
+/// Message, causes and evidence.
+fn said_of(trial: &ScenarioOutcome) -> String {
+    let mut text = String::new();
+    for line in trial.message.lines() {
+        let _ = writeln!(text, "      {line}");
+    }
+    for cause in &trial.causes {
+        text.push_str(&cause_text(cause));
+    }
+    for block in &trial.diagnosis {
+        for line in block.lines() {
+            let _ = writeln!(text, "      | {line}");
+        }
+    }
+    text
 }
 
 /// The time that passed in the simulated clusters, next to the time it took.

@@ -26,8 +26,8 @@ pub use applier::{Applier, ApplyError};
 pub use coverage::UnmodelledField;
 pub use manifest::{Location, Manifest};
 
-/// A set of manifests, checked and in apply order.
-#[derive(Clone, Debug)]
+/// A set of manifests, checked and in apply order; none by default.
+#[derive(Clone, Debug, Default)]
 pub struct Stack {
     objects: Vec<Manifest>,
 }

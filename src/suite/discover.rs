@@ -16,8 +16,8 @@ use super::target::{IngressHost, Mount, StackTarget, Workload, WorkloadKind};
 /// Why there is nothing to act on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoTarget {
-    /// Nobody outside the cluster can reach the stack.
-    NoWayIn(String),
+    /// Nobody outside the cluster can reach the stack. With the Service that users would want to.
+    NoWayIn(Option<ObjectRef>, String),
     /// What users reach is of a kind that scenarios cannot act on.
     NotJudged(String),
     /// The Service that users reach selects no pod of the stack.
@@ -315,7 +315,8 @@ mod tests {
     fn a_stack_nobody_can_reach_says_so() {
         let values = [service("front", "web", "ClusterIP"), workload("Deployment", "web", "x", "")];
         let missing = discover(&objects(&values)).expect_err("no way in");
-        let NoTarget::NoWayIn(missing) = missing else { panic!("{missing:?}") };
+        let NoTarget::NoWayIn(wanted, missing) = missing else { panic!("{missing:?}") };
         assert!(missing.contains("no front door"), "{missing}");
+        assert_eq!(wanted.map(|service| service.name).as_deref(), Some("front"));
     }
 }

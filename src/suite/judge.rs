@@ -52,8 +52,14 @@ pub(super) fn target_of(
         return Err(Stop::ignored(reason));
     }
     request.target().map_err(|missing| match missing {
-        NoTarget::NoWayIn(seen) => Stop::failed("a way in from outside the cluster", seen)
-            .because(blame::cause_in(&request.stack, CauseClass::NoIngress, None)),
+        NoTarget::NoWayIn(service, seen) => {
+            let at = service.as_ref().map(|service| (service, "metadata.name"));
+            Stop::failed("a way in from outside the cluster", seen).because(blame::cause_in(
+                &request.stack,
+                CauseClass::NoIngress,
+                at,
+            ))
+        }
         NoTarget::NoPods(service, seen) => {
             let at = Some((&service, "spec.selector"));
             Stop::failed(format!("pods behind {service}, which users reach"), seen)

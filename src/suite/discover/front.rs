@@ -67,6 +67,7 @@ pub(super) fn front(objects: &[(ObjectRef, &Value)]) -> Result<Front, NoTarget> 
     }
     Err(unusable.unwrap_or_else(|| {
         NoTarget::NoWayIn(
+            closed_door(objects),
             "the stack has no front door: no Ingress that names one of its Services, and no \
              Service of type NodePort"
                 .to_owned(),
@@ -191,14 +192,28 @@ fn named_port<'a>(service: &'a Value, named: Option<&IntOrString>) -> Option<&'a
 /// the first.
 fn web_port(service: &Value) -> Option<&Value> {
     let ports = || items(service, "/spec/ports");
-    let is_called_so = |port: &&Value| {
-        let name = text(port, "/name").unwrap_or_default();
-        name == "web" || (name.starts_with("http") && !name.starts_with("https"))
+    let called = ports().find(|port| is_called_web(port));
+    called.or_else(|| ports().find(|port| is_usual_web(port))).or_else(|| ports().next())
+}
+
+fn is_called_web(port: &Value) -> bool {
+    let name = text(port, "/name").unwrap_or_default();
+    name == "web" || (name.starts_with("http") && !name.starts_with("https"))
+}
+
+fn is_usual_web(port: &Value) -> bool {
+    port.get("port").and_then(Value::as_i64).is_some_and(|port| [80, 8080].contains(&port))
+}
+
+/// The Service that users would want to reach: of those with a workload behind them one that serves
+/// pages, else the first.
+fn closed_door(objects: &[(ObjectRef, &Value)]) -> Option<ObjectRef> {
+    let services = || of_kind(objects, "Service").filter(|each| behind(objects, *each).is_ok());
+    let serves_pages = |(_, service): &Found<'_>| {
+        items(service, "/spec/ports").any(|port| is_called_web(port) || is_usual_web(port))
     };
-    let is_usual = |port: &&Value| {
-        port.get("port").and_then(Value::as_i64).is_some_and(|port| [80, 8080].contains(&port))
-    };
-    ports().find(is_called_so).or_else(|| ports().find(is_usual)).or_else(|| ports().next())
+    let found = services().find(serves_pages).or_else(|| services().next());
+    found.map(|(service, _)| service.clone())
 }
 
 /// The workload behind a Service.
