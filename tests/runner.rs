@@ -111,11 +111,15 @@ fn a_story_that_panics_or_hangs_ends_only_itself() {
 
 #[test]
 fn a_program_without_a_model_is_unknown_and_the_message_says_what_to_write() {
-    let request = request(PLAIN, suites::all(), &["readiness::gate", "https::redirect"]);
-    let outcome = run(&request, &mut |_| {}).expect("it runs");
-    assert!(verdicts(&outcome).iter().all(|(_, verdict)| *verdict == Verdict::Unknown));
-    let message = &outcome.scenarios[0].message;
-    assert!(message.contains("[[app]]\nimage = \"example.com/team/web\"\n"), "{message}");
+    let declared = PLAIN.replace("web:1\n", "web:1\n        ports: [{containerPort: 3000}]\n");
+    for (yaml, port) in [(PLAIN, 8080), (&declared, 3000)] {
+        let request = request(yaml, suites::all(), &["readiness::gate", "https::redirect"]);
+        let outcome = run(&request, &mut |_| {}).expect("it runs");
+        assert!(verdicts(&outcome).iter().all(|(_, verdict)| *verdict == Verdict::Unknown));
+        let message = &outcome.scenarios[0].message;
+        let app = format!("[[app]]\nimage = \"example.com/team/web\"\nport = {port}\n");
+        assert!(message.contains(&app), "{message}");
+    }
 }
 
 #[test]

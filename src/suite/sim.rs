@@ -171,17 +171,29 @@ fn without_model(request: &RunRequest, scenario: &Scenario) -> Option<String> {
         Some((name, tag)) if !tag.contains('/') => name,
         _ => repository,
     };
+    let port = declared_port(request, &target, first).unwrap_or(8080);
     Some(format!(
         "no program model for {}: what the pods answer is not known\n\
          add to seatrial.toml:\n\
          [[app]]\n\
          image = \"{repository}\"\n\
-         port = 8080\n\
+         port = {port}\n\
          start_ms = 1000\n\
          cpu_per_request_ms = 5\n\
          memory_mib = 64",
         missing.iter().cloned().collect::<Vec<_>>().join(", ")
     ))
+}
+
+/// The first port that a container of `image` declares.
+fn declared_port(request: &RunRequest, target: &StackTarget, image: &str) -> Option<u64> {
+    let mut workloads = std::iter::once(&target.front.workload).chain(&target.database);
+    workloads.find_map(|workload| {
+        let manifest = request.stack.manifest(&workload.reference())?;
+        let containers = manifest.value.pointer("/spec/template/spec/containers")?.as_array()?;
+        let container = containers.iter().find(|each| each["image"] == image)?;
+        container["ports"][0]["containerPort"].as_u64()
+    })
 }
 
 fn images_without_model(request: &RunRequest, target: &StackTarget) -> BTreeSet<String> {
