@@ -133,9 +133,37 @@ async fn missing(client: &Client, stack: &Stack) -> Result<BTreeMap<AddOn, Strin
 
 fn complaint(access: &Access, missing: &BTreeMap<AddOn, String>) -> Error {
     let lines: Vec<_> = missing.values().map(|line| format!("  {line}")).collect();
+    let of_rook = match missing.contains_key(&AddOn::RookCeph) {
+        true => "; Rook only with a Ceph outside the cluster, from --addons DIR",
+        false => "",
+    };
     Error::environment(format!(
         "the cluster of {access} lacks\n{}\ninstall them, or pass --install-addons to have it done \
-         and undone by this run",
+         and undone by this run{of_rook}",
         lines.join("\n")
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_listed_with_what_can_be_done() {
+        let access = Access { kubeconfig: None, context: Some("theirs".into()) };
+        let lacking = |addon: AddOn| {
+            let missing = BTreeMap::from([(addon, format!("{addon}, which X needs"))]);
+            complaint(&access, &missing).to_string()
+        };
+        assert_eq!(
+            lacking(AddOn::MetricsServer),
+            "the cluster of context `theirs` lacks\n  metrics-server, which X needs\ninstall them, or \
+             pass --install-addons to have it done and undone by this run"
+        );
+        let rook = lacking(AddOn::RookCeph);
+        assert!(
+            rook.ends_with("; Rook only with a Ceph outside the cluster, from --addons DIR"),
+            "{rook}"
+        );
+    }
 }

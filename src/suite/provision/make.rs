@@ -141,7 +141,7 @@ pub(super) async fn is_there(
 
 /// The add-ons are part of it as they are installed: a folder can change under its name, and what this
 /// program changes in them may be another with each version of it.
-fn key(
+pub(super) fn key(
     spec: &KindSpec,
     stack: &Stack,
     loaded: &[Loaded],

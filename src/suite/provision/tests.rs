@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::make::Reserved;
+use super::make::{Reserved, key};
 use super::*;
 use crate::engine::host::signals::Interrupt;
 use crate::engine::host::testing::FakeTools;
@@ -126,6 +126,37 @@ async fn a_cluster_that_is_reused_needs_no_room() {
     assert!(looked_at(another, STACK, &place).await.contains(&"memory"), "it is another one");
     let fresh = KindWish::default();
     assert!(looked_at(fresh, STACK, &place).await.contains(&"memory"), "it is left alone");
+}
+
+#[tokio::test]
+async fn a_cluster_is_not_reused_when_its_add_ons_are_others_now() {
+    const STACK: &str = "{apiVersion: v1, kind: ConfigMap, metadata: {name: a, namespace: b}}";
+    const SETTINGS: &str = "{apiVersion: v1, kind: ConfigMap, metadata: {name: settings, \
+                            namespace: ingress-nginx}, data: {workers: 'NUMBER'}}";
+    let place = Scene::new(None);
+    place.tools.add("docker", DOCKER);
+    let stack = Stack::load_text("stack.yaml", STACK, &Profile::NEWEST).expect("a stack");
+    let folder = place.tools.folder().join("add-ons");
+    std::fs::create_dir_all(folder.join("ingress-nginx")).expect("made");
+    let kind = KindWish::default();
+    let containers = Containers::detect(&place.workshop.programs, &kind.hints).await.expect("one");
+    let wanted = Wanted {
+        place: Place::Kind(kind),
+        kubernetes: Profile::NEWEST,
+        addons: Some(folder.clone()),
+        purpose: "run",
+    };
+    let key_with = async |number: &str| {
+        let file = folder.join("ingress-nginx/settings.yaml");
+        std::fs::write(file, SETTINGS.replace("NUMBER", number)).expect("written");
+        let needed = BTreeSet::from([AddOn::IngressNginx]);
+        let loaded = load(&wanted, &needed, &place.workshop.paths).await.expect("loaded");
+        let spec = KindSpec { kubernetes: Profile::NEWEST, ..KindSpec::default() };
+        key(&spec, &stack, &loaded, &containers).expect("a key")
+    };
+    let first = key_with("1").await;
+    assert_ne!(key_with("2").await, first);
+    assert_eq!(key_with("1").await, first);
 }
 
 /// Writes down that the owner of all leases has ended.
