@@ -190,6 +190,23 @@ fn no_database_is_no_proof() {
     }
 }
 
+#[test]
+fn nothing_is_installed_in_a_database_that_may_be_somebody_elses() {
+    // An address tells nobody whose database it is.
+    let stack = stage("04-readiness")
+        .replace("value: wordpress-mysql:3306", "value: 10.96.77.7:3306")
+        .replacen("spec:\n  selector:", "spec:\n  clusterIP: 10.96.77.7\n  selector:", 1);
+    let outcome = judged(&stack, "rollout::no_failed_request", Vec::new());
+    assert_eq!(outcome.verdict, Verdict::Inconclusive, "{}", outcome.message);
+    let why = "not known as the stack's own: WORDPRESS_DB_HOST of Deployment kube-example/wordpress \
+               names 10.96.77.7, which is no Service of the stack";
+    assert!(outcome.message.contains(why), "{}", outcome.message);
+    // What a Service of the stack selects is of the stack, whatever made it.
+    let stack = stage("04-readiness").replacen("kind: Deployment", "kind: ReplicaSet", 1);
+    let outcome = judged(&stack, "rollout::ready_capacity", Vec::new());
+    assert_eq!(outcome.verdict, Verdict::Passed, "{}", outcome.message);
+}
+
 /// A custom resource for the Secret SECRET.
 const CERTIFICATE: &str = "---
 apiVersion: cert-manager.io/v1

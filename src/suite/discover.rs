@@ -11,7 +11,7 @@ use crate::base::ObjectRef;
 use crate::k8s::{Rounding, scaled_value};
 
 use super::autoscaler::Autoscaler;
-use super::target::{IngressHost, Mount, StackTarget, Workload, WorkloadKind};
+use super::target::{IngressHost, Mount, NoDatabase, StackTarget, Workload, WorkloadKind};
 
 /// Why there is nothing to act on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub enum NoTarget {
 pub fn discover(objects: &[(ObjectRef, &Value)]) -> Result<StackTarget, NoTarget> {
     let front = front::front(objects)?;
     let (database, no_database) = match database::database(objects, &front) {
-        Ok(database) => (Some(database), String::new()),
+        Ok(database) => (Some(database), NoDatabase::default()),
         Err(reason) => (None, reason),
     };
     Ok(StackTarget { front, database, no_database, hosts: ingress_hosts(objects) })

@@ -11,6 +11,7 @@ mod blame;
 mod discover;
 mod exposure;
 mod http;
+mod install;
 mod judge;
 mod kills;
 mod observing;

@@ -15,7 +15,6 @@ use super::paths::{Unserved, candidates};
 use super::stop::Stop;
 use super::target::{Front, Program, WayIn, Workload};
 use super::trial::{Entry, Trial};
-use super::wordpress::WordPress;
 
 /// Fresh connections that must be answered in a row before a scenario begins: with three
 /// replicas behind a random choice, one that does not answer is missed once in 3,000 trials.
@@ -24,7 +23,7 @@ const N_ANSWERED: usize = 20;
 const CONTROL_PLANE_LABELS: [&str; 2] =
     ["node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master"];
 /// A whole stack that is up answers soon.
-const ANSWERS: Deadline =
+pub(super) const ANSWERS: Deadline =
     Deadline::new(secs(300), "the database initialises and restarts back off for up to 80 s");
 
 impl Trial {
@@ -131,16 +130,6 @@ impl Trial {
             .ok_or_else(|| Stop::errored("no node has an internal address"))?;
         let target = Target { host: address.address.clone(), port, tls: None };
         Ok(Door { host: authority(&target), target })
-    }
-
-    async fn install(&self, door: &Door) -> Result<(), Stop> {
-        let wordpress = WordPress::new(self, door.clone());
-        let installed =
-            wait::until_ok("WordPress can be installed", ANSWERS, || wordpress.install());
-        installed.await.map_err(|error| {
-            let class = CauseClass::AppError;
-            Stop::from(error).because(self.cause(class))
-        })
     }
 
     async fn find_cheap_path(&self, door: &Door) -> Result<String, Stop> {

@@ -16,9 +16,30 @@ pub struct StackTarget {
     /// Where its data lives; the front workload itself when both share a pod.
     pub database: Option<Workload>,
     /// Why no database was found; empty where one was.
-    pub no_database: String,
+    pub no_database: NoDatabase,
     /// Hosts of all Ingresses.
     pub hosts: Vec<IngressHost>,
+}
+
+/// Why no workload of the stack is known as the database.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NoDatabase {
+    /// The reason.
+    pub why: String,
+    /// The Service that the front is told of, if it is one by its name; it is none of the stack, or
+    /// selects no workload of it.
+    pub service: Option<ObjectRef>,
+}
+
+impl NoDatabase {
+    pub(super) fn because(why: impl Into<String>) -> Self {
+        NoDatabase { why: why.into(), service: None }
+    }
+
+    /// With `what` before the reason.
+    pub(super) fn of(self, what: &str) -> Self {
+        NoDatabase { why: format!("{what} {}", self.why), ..self }
+    }
 }
 
 /// What serves users.

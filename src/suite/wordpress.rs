@@ -68,19 +68,28 @@ impl<'a> WordPress<'a> {
         self.door.template(method, path)
     }
 
+    /// Whether it is installed: the front page answers, or leads to the installation.
+    ///
+    /// # Errors
+    /// What was seen instead.
+    pub async fn is_installed(&self) -> Result<bool, String> {
+        let page = self.template(Method::GET, "/")?;
+        let reply = self.trial.send(&page, Connection::Fresh).await?;
+        let location = reply.header(&LOCATION).unwrap_or_default();
+        match reply.status {
+            200 => Ok(true),
+            _ if location.contains("install.php") => Ok(false),
+            status => Err(format!("GET /: {status} {location}")),
+        }
+    }
+
     /// Installs it if it is not, and sees that the front page answers.
     ///
     /// # Errors
     /// What was seen instead.
     pub async fn install(&self) -> Result<(), String> {
-        let page = self.template(Method::GET, "/")?;
-        let reply = self.trial.send(&page, Connection::Fresh).await?;
-        let location = reply.header(&LOCATION).unwrap_or_default();
-        if reply.status == 200 {
+        if self.is_installed().await? {
             return Ok(());
-        }
-        if !location.contains("install.php") {
-            return Err(format!("GET /: {} {location}", reply.status));
         }
         let form = format!(
             "weblog_title=Seatrial&user_name={USER}&admin_password={PASSWORD}\
@@ -92,8 +101,28 @@ impl<'a> WordPress<'a> {
         if reply.status != 200 {
             return Err(format!("POST /wp-admin/install.php: {}", reply.status));
         }
+        let page = self.template(Method::GET, "/")?;
         let reply = self.trial.send(&page, Connection::Fresh).await?;
         if reply.status == 200 { Ok(()) } else { Err(format!("GET /: {}", reply.status)) }
+    }
+
+    /// Whether the author is registered: not if the site came with an image or with data. WordPress
+    /// says so on the login form.
+    ///
+    /// # Errors
+    /// What was seen instead.
+    pub async fn knows_author(&self) -> Result<bool, String> {
+        let reply = self.ask_for_session(Connection::Fresh).await?;
+        is_registered(reply.status, &reply.text())
+    }
+
+    async fn ask_for_session(&self, connection: Connection) -> Result<Reply, String> {
+        let form = format!("log={USER}&pwd={PASSWORD}&testcookie=1");
+        let login = self
+            .template(Method::POST, "/wp-login.php")?
+            .header(COOKIE, "wordpress_test_cookie=WP%20Cookie%20check")
+            .body(FORM, form);
+        Ok(self.trial.send(&login, connection).await?)
     }
 
     /// Logs in on a connection of its own.
@@ -102,12 +131,7 @@ impl<'a> WordPress<'a> {
     /// What was seen instead.
     pub async fn log_in(&self) -> Result<Author, String> {
         let connection = Connection::Kept(self.trial.unique());
-        let form = format!("log={USER}&pwd={PASSWORD}&testcookie=1");
-        let login = self
-            .template(Method::POST, "/wp-login.php")?
-            .header(COOKIE, "wordpress_test_cookie=WP%20Cookie%20check")
-            .body(FORM, form);
-        let reply = self.trial.send(&login, connection).await?;
+        let reply = self.ask_for_session(connection).await?;
         if reply.status != 302 {
             return Err(format!("POST /wp-login.php: {}", reply.status));
         }
@@ -237,6 +261,15 @@ impl<'a> WordPress<'a> {
     }
 }
 
+/// Whether the author is, by the answer to a login (`wp-login.php`, `login_header`).
+fn is_registered(status: u16, page: &str) -> Result<bool, String> {
+    match status {
+        302 => Ok(true),
+        200 if page.contains("id=\"login_error\"") => Ok(false),
+        _ => Err(format!("POST /wp-login.php: {status}")),
+    }
+}
+
 /// What an answer says that is no success, with WordPress' own reason where it gives one
 /// (`WP_REST_Server::error_to_response`: `message`).
 fn refusal(status: u16, body: &[u8]) -> String {
@@ -280,6 +313,16 @@ mod tests {
         let said = "the write was answered with 500: Unable to create directory.";
         assert_eq!(refusal(500, body), said);
         assert_eq!(refusal(503, b"<html>"), "the write was answered with 503");
+    }
+
+    #[test]
+    fn an_author_who_may_not_log_in_is_not_registered() {
+        let refused = "<div id=\"login_error\"><strong>Error:</strong> The username x is not \
+                       registered on this site.</div>";
+        assert_eq!(is_registered(302, ""), Ok(true));
+        assert_eq!(is_registered(200, refused), Ok(false));
+        assert!(is_registered(200, "<form id=\"loginform\">").is_err(), "it is the empty form");
+        assert!(is_registered(503, refused).is_err());
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Posts survive the deletion of the database's pods.
 
 use crate::suite::{Aspect, Data, Held, Phase, Scenario, Start, Stop, Trial, WordPress};
-use crate::wait::{self, Deadline, TRAFFIC_REACHES};
+use crate::wait::{self, Deadline};
 
-use super::uploads::{database, writable_database};
+use super::uploads::{accepted, database, writable_database};
 
 /// Posts written.
 const N_POSTS: usize = 3;
@@ -27,9 +27,8 @@ async fn run(trial: &Trial) -> Result<Held, Stop> {
     let mut posts = Vec::new();
     for n in 0..N_POSTS {
         let title = format!("post {n} of {}", trial.now_ms());
-        let posted =
-            wait::until_ok("a post is accepted", TRAFFIC_REACHES, || wordpress.post_anew(&title));
-        posts.push((posted.await?, title));
+        let post = || wordpress.post_anew(&title);
+        posts.push((accepted(&wordpress, "a post is accepted", post).await?, title));
     }
     let pods = trial.live_pods_of(database).await?;
     trial.replace_pods(database, &pods).await?;

@@ -9,7 +9,7 @@ use crate::suite::{
 };
 use crate::wait::{self, TRAFFIC_REACHES};
 
-use super::uploads::writable;
+use super::uploads::{accepted, writable};
 
 /// Reads of one try: with three replicas and a random choice, all answer in most tries.
 const N_READS: usize = 10;
@@ -41,10 +41,8 @@ async fn run(trial: &Trial) -> Result<Held, Stop> {
     let wordpress = WordPress::of(trial).map_err(Stop::errored)?;
     let name = format!("shared-{}", trial.now_ms());
     let content = Bytes::from(format!("content of {name}"));
-    let uploaded = wait::until_ok("an upload is accepted", TRAFFIC_REACHES, || {
-        wordpress.upload_anew(&name, content.clone())
-    });
-    let media = uploaded.await?;
+    let upload = || wordpress.upload_anew(&name, content.clone());
+    let media = accepted(&wordpress, "an upload is accepted", upload).await?;
     trial.enter(Phase::Assess);
     let marker = fresh_marker(trial);
     let marked = Media { path: format!("{}?{marker}", media.path), ..media };

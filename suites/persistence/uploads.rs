@@ -36,6 +36,29 @@ pub(super) async fn writable_database(trial: &Trial) -> Result<Held, Stop> {
     database(trial).map(|_| String::new())
 }
 
+/// What a write gives once it is accepted.
+///
+/// # Errors
+/// It is not; that is nobody's fault where the site has no account that scenarios know.
+pub(super) async fn accepted<T, F: Future<Output = Result<T, String>>>(
+    wordpress: &WordPress<'_>,
+    expected: &str,
+    write: impl FnMut() -> F,
+) -> Result<T, Stop> {
+    let refused = match wait::until_ok(expected, TRAFFIC_REACHES, write).await {
+        Ok(written) => return Ok(written),
+        Err(refused) => refused,
+    };
+    match wordpress.knows_author().await {
+        Ok(false) => Err(Stop::inconclusive(
+            expected,
+            "the site came installed, with its image or its data, and the author that would write is \
+             not registered there",
+        )),
+        _ => Err(refused.into()),
+    }
+}
+
 /// The front's database.
 ///
 /// # Errors
@@ -43,7 +66,7 @@ pub(super) async fn writable_database(trial: &Trial) -> Result<Held, Stop> {
 pub(super) fn database(trial: &Trial) -> Result<&Workload, Stop> {
     let target = trial.target();
     target.database.as_ref().ok_or_else(|| {
-        let reason = &target.no_database;
+        let reason = &target.no_database.why;
         Stop::ignored(format!(
             "no workload of the stack is known as the front's database: {reason}"
         ))
@@ -56,10 +79,9 @@ async fn run(trial: &Trial) -> Result<Held, Stop> {
     let mut media = Vec::new();
     for n in 0..N_UPLOADS {
         let name = format!("upload-{n}-{}", trial.now_ms());
-        let uploaded = wait::until_ok("an upload is accepted", TRAFFIC_REACHES, || {
-            wordpress.upload_anew(&name, Bytes::from(format!("content of {name}")))
-        });
-        media.push(uploaded.await?);
+        let content = Bytes::from(format!("content of {name}"));
+        let upload = || wordpress.upload_anew(&name, content.clone());
+        media.push(accepted(&wordpress, "an upload is accepted", upload).await?);
     }
     let pods = trial.live_pods_of(front).await?;
     trial.replace_pods(front, &pods).await?;

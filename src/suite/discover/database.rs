@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::base::ObjectRef;
-use crate::suite::target::{Front, Program, Workload};
+use crate::suite::target::{Front, NoDatabase, Program, Workload};
 
 use super::env::{Variable, variables};
 use super::{Found, image_name, items, listening, of_kind, target_port, workload_behind};
@@ -26,10 +26,15 @@ const TOOLS: [&str; 5] = ["exporter", "backup", "admin", "proxy", "router"];
 ///
 /// # Errors
 /// Why none is known.
-pub(super) fn database(objects: &[(ObjectRef, &Value)], front: &Front) -> Result<Workload, String> {
+pub(super) fn database(
+    objects: &[(ObjectRef, &Value)],
+    front: &Front,
+) -> Result<Workload, NoDatabase> {
     let reference = front.workload.reference();
     let manifest = objects.iter().find(|(object, _)| *object == reference);
-    let Some((_, manifest)) = manifest else { return Err(format!("{reference} is not there")) };
+    let Some((_, manifest)) = manifest else {
+        return Err(NoDatabase::because(format!("{reference} is not there")));
+    };
     let containers = || items(manifest, "/spec/template/spec/containers");
     let serving = containers().nth(front.workload.container).into_iter();
     // The container that serves knows best.
@@ -41,11 +46,15 @@ pub(super) fn database(objects: &[(ObjectRef, &Value)], front: &Front) -> Result
     let place = Place { objects, front };
     if front.program == Program::WordPress {
         if let Some((name, value)) = WORDPRESS_HOSTS.iter().find_map(|name| find(name)) {
-            let value = value.as_ref().map_err(|why| format!("{name} of {reference} {why}"))?;
-            return place.at(value).map_err(|why| format!("{name} of {reference} {why}"));
+            let found = match value {
+                Ok(value) => place.at(value),
+                Err(why) => Err(NoDatabase::because(why)),
+            };
+            return found.map_err(|none| none.of(&format!("{name} of {reference}")));
         }
         if find(WORDPRESS_HOST_FILE).is_some() {
-            return Err(format!("{reference} reads the host of its database from a file"));
+            let why = format!("{reference} reads the host of its database from a file");
+            return Err(NoDatabase::because(why));
         }
     }
     let telling = |(name, _): &&Variable| {
@@ -59,8 +68,8 @@ pub(super) fn database(objects: &[(ObjectRef, &Value)], front: &Front) -> Result
         return Ok(found);
     }
     if front.program == Program::WordPress {
-        return place.at(WORDPRESS_DEFAULT).map_err(|why| {
-            format!("{reference} is not told the host of its database; the default {why}")
+        return place.at(WORDPRESS_DEFAULT).map_err(|none| {
+            none.of(&format!("{reference} is not told the host of its database; the default"))
         });
     }
     let elsewhere = values(&|_| true).into_iter().filter_map(|value| place.at(value).ok());
@@ -69,7 +78,9 @@ pub(super) fn database(objects: &[(ObjectRef, &Value)], front: &Front) -> Result
         !found.is(&front.workload) && image.is_some_and(is_engine)
     });
     engines.next().ok_or_else(|| {
-        format!("no variable of {reference} names a workload of the stack as its database")
+        let why =
+            format!("no variable of {reference} names a workload of the stack as its database");
+        NoDatabase::because(why)
     })
 }
 
@@ -84,22 +95,29 @@ impl Place<'_> {
     ///
     /// # Errors
     /// Why there is none, after the name of the variable.
-    fn at(&self, value: &str) -> Result<Workload, String> {
+    fn at(&self, value: &str) -> Result<Workload, NoDatabase> {
         let host = host_of(value);
         let front = &self.front.workload;
         if matches!(host.as_str(), "localhost" | "127.0.0.1" | "::1") {
             return self.beside().ok_or_else(|| {
-                format!("names {host}, and no other container of the pod keeps data")
+                let why = format!("names {host}, and no other container of the pod keeps data");
+                NoDatabase::because(why)
             });
         }
-        let (service, manifest) = self
-            .service(&host)
-            .ok_or_else(|| format!("names {host}, which is no Service of the stack"))?;
-        let mut found = workload_behind(self.objects, service, manifest).ok_or_else(|| {
-            format!("names {service}, which selects no Deployment or StatefulSet of the stack")
-        })?;
+        let Some((service, manifest)) = self.service(&host) else {
+            let why = format!("names {host}, which is no Service of the stack");
+            return Err(NoDatabase { why, service: self.named(&host) });
+        };
+        let mut found =
+            workload_behind(self.objects, service, manifest).ok_or_else(|| NoDatabase {
+                why: format!(
+                    "names {service}, which selects no Deployment or StatefulSet of the stack"
+                ),
+                service: Some(service.clone()),
+            })?;
         if found.is(front) {
-            return self.beside().ok_or_else(|| format!("names {service}, the front itself"));
+            let why = format!("names {service}, the front itself");
+            return self.beside().ok_or_else(|| NoDatabase::because(why));
         }
         let port = target_port(items(manifest, "/spec/ports").next());
         let workload = self.objects.iter().find(|(object, _)| *object == found.reference());
@@ -124,20 +142,30 @@ impl Place<'_> {
         Some(Workload { container, ..front.clone() })
     }
 
-    /// The Service that `host` is the name of, in one of the forms of the cluster's DNS; of a single
-    /// pod too.
+    /// The Service of the stack that `host` is the name of, or whose single pod it names.
     fn service(&self, host: &str) -> Option<Found<'_>> {
+        self.names(host)
+            .into_iter()
+            .find_map(|name| of_kind(self.objects, "Service").find(|(object, _)| **object == name))
+    }
+
+    /// The Service that `host` names, wherever it is from.
+    fn named(&self, host: &str) -> Option<ObjectRef> {
+        self.names(host).into_iter().next()
+    }
+
+    /// The Services that `host` may name in one of the forms of the cluster's DNS: that of a Service,
+    /// then that of a single pod.
+    fn names(&self, host: &str) -> Vec<ObjectRef> {
         let labels: Vec<&str> = host.split('.').collect();
-        (0..labels.len().min(2)).find_map(|at| {
+        let own = self.front.workload.namespace.as_str();
+        let name = |at: usize| {
             let name = labels.get(at)?;
-            let own = self.front.workload.namespace.as_str();
             let namespace = labels.get(at + 1).copied().unwrap_or(own);
-            if labels.get(at + 2).is_some_and(|label| *label != "svc") {
-                return None;
-            }
-            of_kind(self.objects, "Service")
-                .find(|(object, _)| object.name == *name && object.namespace == namespace)
-        })
+            let is_service = labels.get(at + 2).is_none_or(|label| *label == "svc");
+            is_service.then(|| ObjectRef::new("Service", namespace, *name))
+        };
+        (0..labels.len().min(2)).filter_map(name).collect()
     }
 }
 

@@ -30,7 +30,7 @@ fn found(values: &[Value]) -> StackTarget {
 /// Name and container of the database, or why there is none.
 fn database(values: &[Value]) -> Result<(String, String), String> {
     let target = found(values);
-    let database = target.database.as_ref().ok_or_else(|| target.no_database.clone())?;
+    let database = target.database.as_ref().ok_or_else(|| target.no_database.why.clone())?;
     Ok((database.name.clone(), database.container_name().unwrap_or_default().to_owned()))
 }
 
