@@ -6,9 +6,15 @@ mod support;
 use std::fs;
 use std::path::Path;
 
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Service};
+use kube::Api;
+use kube::api::PostParams;
 use seatrial::engine::sim::GenericApp;
 use seatrial::observe::{ScenarioOutcome, Verdict};
-use seatrial::suite::{self, RunRequest};
+use seatrial::suite::{self, RunRequest, Scenario, Start, Stop, Suite};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
 /// Two replicas of NAME that listen on 8080, behind a Service of the name.
 const PROGRAM: &str = r"---
@@ -205,6 +211,64 @@ fn nothing_is_installed_in_a_database_that_may_be_somebody_elses() {
     let stack = stage("04-readiness").replacen("kind: Deployment", "kind: ReplicaSet", 1);
     let outcome = judged(&stack, "rollout::ready_capacity", Vec::new());
     assert_eq!(outcome.verdict, Verdict::Passed, "{}", outcome.message);
+}
+
+/// What an operator would make a database for.
+const CLUSTER: &str = "---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: cluster, namespace: kube-example}
+";
+
+/// As an operator does, makes the Service `made` for the ConfigMap of [`CLUSTER`].
+const OPERATES: Scenario = Scenario {
+    name: "operates",
+    claim: "a test",
+    needs: &[],
+    aspects: &[],
+    start: Start::Serving,
+    prepare: Some(|trial| {
+        Box::pin(async {
+            let namespace = json!({"metadata": {"name": "kube-example"}});
+            make::<Namespace>(Api::all(trial.client()), namespace).await?;
+            let maps = Api::<ConfigMap>::namespaced(trial.client(), "kube-example");
+            let cluster = make(maps, json!({"metadata": {"name": "cluster"}})).await?;
+            let owner = json!({
+                "apiVersion": "v1", "kind": "ConfigMap", "name": "cluster", "uid": cluster.metadata.uid,
+            });
+            let service = json!({
+                "metadata": {"name": "made", "ownerReferences": [owner]},
+                "spec": {"selector": {"tier": "mysql"}, "ports": [{"port": 3306}]},
+            });
+            let services = Api::<Service>::namespaced(trial.client(), "kube-example");
+            make(services, service).await?;
+            Ok(String::new())
+        })
+    }),
+    run: |_| Box::pin(async { Ok(String::new()) }),
+};
+static OPERATORS: &[Suite] =
+    &[Suite { name: "operators", charter: "tests", scenarios: &[OPERATES] }];
+
+async fn make<K>(api: Api<K>, object: Value) -> Result<K, Stop>
+where
+    K: Clone + std::fmt::Debug + Serialize + DeserializeOwned,
+{
+    let object = serde_json::from_value(object).expect("it is one");
+    Ok(api.create(&PostParams::default(), &object).await?)
+}
+
+#[test]
+fn a_database_made_for_an_object_of_the_stack_is_the_stacks() {
+    let stack = stage("04-readiness").replace("value: wordpress-mysql:3306", "value: made:3306");
+    let verdict = |stack: &str| {
+        let request = RunRequest { suites: OPERATORS, ..support::request_for(stack, &[]) };
+        suite::run(&request, &mut |_| {}).expect("it runs").scenarios.remove(0)
+    };
+    let made = verdict(&format!("{stack}{CLUSTER}"));
+    assert_eq!(made.verdict, Verdict::Passed, "{}", made.message);
+    let foreign = verdict(&stack);
+    assert_eq!(foreign.verdict, Verdict::Inconclusive, "{}", foreign.message);
 }
 
 /// A custom resource for the Secret SECRET.

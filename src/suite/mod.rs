@@ -47,7 +47,9 @@ pub use select::{full_names, select};
 pub use session::{Close, Open, Opened, Session};
 pub use shared::{Ownership, SharedCluster, SharedOptions};
 pub use stop::Stop;
-pub use target::{Front, IngressHost, Mount, Program, StackTarget, WayIn, Workload, WorkloadKind};
+pub use target::{
+    Front, IngressHost, Mount, NoDatabase, Program, StackTarget, WayIn, Workload, WorkloadKind,
+};
 pub use traffic::Lane;
 pub use trial::Trial;
 pub use wordpress::{Author, Media, WordPress};
