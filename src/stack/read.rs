@@ -20,13 +20,27 @@ pub(super) struct Written {
 /// File endings that are read, as kubectl reads them.
 const ENDINGS: [&str; 3] = ["yaml", "yml", "json"];
 
+/// Files that manifests are made of, and what makes them of the folder that they are in.
+const SOURCES: [(&str, &str, &str); 4] = [
+    ("kustomization.yaml", "kustomization", "kubectl kustomize"),
+    ("kustomization.yml", "kustomization", "kubectl kustomize"),
+    ("Kustomization", "kustomization", "kubectl kustomize"),
+    ("Chart.yaml", "Helm chart", "helm template"),
+];
+
 /// The manifest files at `path`: itself, or those of a folder, by name.
 pub(super) fn files(path: &Path) -> Result<Vec<PathBuf>, Error> {
     let unreadable = |error: std::io::Error| {
         Error::usage(format!("{}: cannot be read: {}", path.display(), reason(&error)))
     };
     if !fs::metadata(path).map_err(unreadable)?.is_dir() {
-        return Ok(vec![path.to_owned()]);
+        return match rendered_by(path) {
+            Some(error) => Err(error),
+            None => Ok(vec![path.to_owned()]),
+        };
+    }
+    if let Some(error) = SOURCES.iter().find_map(|(name, ..)| rendered_by(&path.join(name))) {
+        return Err(error);
     }
     let mut found = Vec::new();
     for entry in fs::read_dir(path).map_err(unreadable)? {
@@ -37,11 +51,31 @@ pub(super) fn files(path: &Path) -> Result<Vec<PathBuf>, Error> {
         }
     }
     if found.is_empty() {
-        let message = format!("{}: no .yaml, .yml or .json file in this folder", path.display());
-        return Err(Error::usage(message));
+        return Err(Error::usage(format!(
+            "{}: no .yaml, .yml or .json file in this folder; those below it are not read",
+            path.display()
+        )));
     }
     found.sort();
     Ok(found)
+}
+
+/// What to do if `file` is there and is no manifest, but what manifests are made of.
+fn rendered_by(file: &Path) -> Option<Error> {
+    let name = file.file_name()?;
+    let (_, what, renderer) = SOURCES.iter().find(|(source, ..)| name == *source)?;
+    let folder = match file.parent() {
+        Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
+        folder => folder?,
+    };
+    file.is_file().then(|| {
+        Error::usage(format!(
+            "{}:1: a {what}, which manifests are made of: run `{renderer} {} > stack.yaml`, and name \
+             that file",
+            file.display(),
+            folder.display()
+        ))
+    })
 }
 
 /// The objects in `file`; what is no YAML or no object becomes a problem.
@@ -59,7 +93,12 @@ pub(super) fn objects(file: &Path, problems: &mut Problems) -> Vec<Written> {
 pub(super) fn text_objects(file: &Path, text: &str, problems: &mut Problems) -> Vec<Written> {
     let (documents, error) = yaml::documents(text.strip_prefix('\u{feff}').unwrap_or(text));
     if let Some(error) = error {
-        problems.add(file, error.line, &error.message);
+        let line = text.lines().nth(error.line.saturating_sub(1));
+        let hint = match line.is_some_and(|line| line.contains("{{")) {
+            true => "; if it is a template of a Helm chart, name what `helm template` prints",
+            false => "",
+        };
+        problems.add(file, error.line, &format!("{}{hint}", error.message));
     }
     let mut found = Vec::new();
     for node in documents {
