@@ -111,8 +111,13 @@ fn a_story_that_panics_or_hangs_ends_only_itself() {
 
 #[test]
 fn a_program_without_a_model_is_unknown_and_the_message_says_what_to_write() {
-    let declared = PLAIN.replace("web:1\n", "web:1\n        ports: [{containerPort: 3000}]\n");
-    for (yaml, port) in [(PLAIN, 8080), (&declared, 3000)] {
+    let ports =
+        "        ports: [{name: metrics, containerPort: 9113}, {name: web, containerPort: 3000}]";
+    let declared = PLAIN
+        .replace("web:1\n", &format!("web:1\n{ports}\n"))
+        .replace("targetPort: 8080", "targetPort: web");
+    let numbered = PLAIN.replace("targetPort: 8080", "targetPort: 3001");
+    for (yaml, port) in [(PLAIN, 8080), (&declared, 3000), (&numbered, 3001)] {
         let request = request(yaml, suites::all(), &["readiness::gate", "https::redirect"]);
         let outcome = run(&request, &mut |_| {}).expect("it runs");
         assert!(verdicts(&outcome).iter().all(|(_, verdict)| *verdict == Verdict::Unknown));

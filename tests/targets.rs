@@ -267,6 +267,7 @@ fn a_database_made_for_an_object_of_the_stack_is_the_stacks() {
     };
     let made = verdict(&format!("{stack}{CLUSTER}"));
     assert_eq!(made.verdict, Verdict::Passed, "{}", made.message);
+    // The only difference: the stack does not have the object that it was made for.
     let foreign = verdict(&stack);
     assert_eq!(foreign.verdict, Verdict::Inconclusive, "{}", foreign.message);
 }

@@ -67,6 +67,14 @@ fn workload_behind(
     found.next().map(|(object, workload)| parse(object, workload))
 }
 
+/// Whether the Service `service` selects any pods: it has a selector, and is not of the type that
+/// ignores it.
+pub(super) fn has_selector(service: &Value) -> bool {
+    let selector = service.pointer("/spec/selector").and_then(Value::as_object);
+    selector.is_some_and(|selector| !selector.is_empty())
+        && text(service, "/spec/type").as_deref() != Some("ExternalName")
+}
+
 /// Whether the Service `service` selects the pods that `workload` makes, or that pod.
 fn selects(service: &Value, workload: &Value) -> bool {
     let wanted = service.pointer("/spec/selector").and_then(Value::as_object);
@@ -76,7 +84,7 @@ fn selects(service: &Value, workload: &Value) -> bool {
     };
     let labels = workload.pointer(labels).and_then(Value::as_object);
     let (Some(wanted), Some(labels)) = (wanted, labels) else { return false };
-    !wanted.is_empty() && wanted.iter().all(|(key, value)| labels.get(key) == Some(value))
+    has_selector(service) && wanted.iter().all(|(key, value)| labels.get(key) == Some(value))
 }
 
 /// Name of an image without registry, tag and digest.
@@ -318,5 +326,20 @@ mod tests {
         let NoTarget::NoWayIn(wanted, missing) = missing else { panic!("{missing:?}") };
         assert!(missing.contains("no front door"), "{missing}");
         assert_eq!(wanted.map(|service| service.name).as_deref(), Some("front"));
+        // A database is no door, and of two that may be one none is chosen.
+        let closed = |values: &[Value]| match discover(&objects(values)) {
+            Err(NoTarget::NoWayIn(wanted, _)) => wanted.map(|service| service.name),
+            other => panic!("{other:?}"),
+        };
+        let on = |name: &str, port: i32| {
+            let mut service = service(name, name, "ClusterIP");
+            service["spec"]["ports"][0]["port"] = json!(port);
+            service
+        };
+        let db = [on("db", 5432), workload("Deployment", "db", "postgres:17", "")];
+        let api = [on("api", 3000), workload("Deployment", "api", "x", "")];
+        let more = [on("more", 3000), workload("Deployment", "more", "x", "")];
+        assert_eq!(closed(&[db.clone(), api.clone()].concat()).as_deref(), Some("api"));
+        assert_eq!(closed(&[db, api, more].concat()), None);
     }
 }

@@ -2,12 +2,12 @@
 
 use k8s_openapi::api::core::v1::Service;
 use kube::{Api, ResourceExt as _};
-use serde_json::Value;
 
 use crate::base::ObjectRef;
 use crate::observe::CauseClass;
 use crate::wait;
 
+use super::discover::has_selector;
 use super::http::Door;
 use super::setup::ANSWERS;
 use super::stop::Stop;
@@ -23,44 +23,45 @@ impl Trial {
     pub(super) async fn install(&self, door: &Door) -> Result<(), Stop> {
         let wordpress = WordPress::new(self, door.clone());
         let blame = |error| Stop::from(error).because(self.cause(CauseClass::AppError));
-        if self.has_database().await? {
-            let installed =
-                wait::until_ok("WordPress can be installed", ANSWERS, || wordpress.install());
-            return installed.await.map_err(blame);
-        }
-        let expected = "WordPress is installed";
+        let expected = "WordPress answers with its front page, or its installation";
         let is_installed = wait::until_ok(expected, ANSWERS, || wordpress.is_installed());
         if is_installed.await.map_err(blame)? {
             return Ok(());
         }
-        let why = &self.target().no_database.why;
-        Err(Stop::inconclusive(
-            expected,
-            format!(
-                "it is not, and what it would be installed in is not known as the stack's own: {why}"
-            ),
-        ))
+        // Its database answers by now, whoever made it.
+        if !self.has_database().await? {
+            let why = &self.target().no_database.why;
+            return Err(Stop::inconclusive(
+                "WordPress is installed",
+                format!(
+                    "it is not, and what it would be installed in is not known as the stack's own: \
+                     {why}"
+                ),
+            ));
+        }
+        let installed =
+            wait::until_ok("WordPress can be installed", ANSWERS, || wordpress.install());
+        installed.await.map_err(blame)
     }
 
     /// Whether the front's database is of the stack: a workload of it, what a Service of it selects,
     /// or what a controller made for an object of it.
     async fn has_database(&self) -> Result<bool, Stop> {
         let (target, stack) = (self.target(), self.stack());
-        let Some(service) = &target.no_database.service else {
-            return Ok(target.database.is_some());
-        };
-        if let Some(manifest) = stack.manifest(service) {
-            let selector = manifest.value.pointer("/spec/selector").and_then(Value::as_object);
-            return Ok(selector.is_some_and(|selector| !selector.is_empty()));
+        for service in &target.no_database.services {
+            if let Some(manifest) = stack.manifest(service) {
+                return Ok(has_selector(&manifest.value));
+            }
+            let namespace = &service.namespace;
+            if !stack.objects().iter().any(|each| each.object_ref.namespace == *namespace) {
+                continue;
+            }
+            let services: Api<Service> = Api::namespaced(self.client(), namespace);
+            let Some(found) = services.get_opt(&service.name).await? else { continue };
+            return Ok(found.owner_references().iter().any(|owner| {
+                stack.manifest(&ObjectRef::new(&owner.kind, namespace, &owner.name)).is_some()
+            }));
         }
-        let namespace = &service.namespace;
-        if !stack.objects().iter().any(|each| each.object_ref.namespace == *namespace) {
-            return Ok(false);
-        }
-        let services: Api<Service> = Api::namespaced(self.client(), namespace);
-        let found = services.get_opt(&service.name).await?;
-        let owners = found.iter().flat_map(|found| found.owner_references());
-        let mut owners = owners.map(|owner| ObjectRef::new(&owner.kind, namespace, &owner.name));
-        Ok(owners.any(|owner| stack.manifest(&owner).is_some()))
+        Ok(target.database.is_some())
     }
 }

@@ -15,7 +15,7 @@ use super::artifacts::Artifacts;
 use super::judge::{Around, judge};
 use super::run::{Job, Judged, RunRequest};
 use super::scenario::{Aspect, Scenario};
-use super::target::StackTarget;
+use super::target::{Front, StackTarget};
 
 /// Worker nodes of the simulated cluster, as in the kind configuration.
 const N_WORKERS: usize = 3;
@@ -185,15 +185,38 @@ fn without_model(request: &RunRequest, scenario: &Scenario) -> Option<String> {
     ))
 }
 
-/// The first port that a container of `image` declares.
+/// The port that a container of `image` listens on, as far as it is told: where the front's Service
+/// leads to, or the only one that is declared.
 fn declared_port(request: &RunRequest, target: &StackTarget, image: &str) -> Option<u64> {
-    let mut workloads = std::iter::once(&target.front.workload).chain(&target.database);
+    let front = &target.front;
+    let mut workloads = std::iter::once(&front.workload).chain(&target.database);
     workloads.find_map(|workload| {
         let manifest = request.stack.manifest(&workload.reference())?;
         let containers = manifest.value.pointer("/spec/template/spec/containers")?.as_array()?;
-        let container = containers.iter().find(|each| each["image"] == image)?;
-        container["ports"][0]["containerPort"].as_u64()
+        let idx = containers.iter().position(|each| each["image"] == image)?;
+        let ports = containers.get(idx)?["ports"].as_array().map_or(&[][..], Vec::as_slice);
+        if workload.is(&front.workload) && idx == workload.container {
+            return match served_port(request, front)? {
+                Value::String(name) => {
+                    ports.iter().find(|port| port["name"] == name)?["containerPort"].as_u64()
+                }
+                number => number.as_u64(),
+            };
+        }
+        match ports {
+            [port] => port["containerPort"].as_u64(),
+            _ => None,
+        }
     })
+}
+
+/// Where the front's Service leads to in its pods: the number of a port, or its name.
+fn served_port(request: &RunRequest, front: &Front) -> Option<Value> {
+    let service = ObjectRef::new("Service", &front.workload.namespace, &front.service);
+    let ports = request.stack.manifest(&service)?.value.pointer("/spec/ports")?.as_array()?;
+    let port = ports.iter().find(|port| port["port"].as_i64() == Some(front.port))?;
+    let target = port.get("targetPort").filter(|target| !target.is_null());
+    Some(target.unwrap_or(&port["port"]).clone())
 }
 
 fn images_without_model(request: &RunRequest, target: &StackTarget) -> BTreeSet<String> {

@@ -26,14 +26,14 @@ pub struct StackTarget {
 pub struct NoDatabase {
     /// The reason.
     pub why: String,
-    /// The Service that the front is told of, if it is one by its name; it is none of the stack, or
-    /// selects no workload of it.
-    pub service: Option<ObjectRef>,
+    /// What the name that the front is told of may be the name of, in the cluster's DNS: Services
+    /// that are not of the stack, or select no workload of it.
+    pub services: Vec<ObjectRef>,
 }
 
 impl NoDatabase {
     pub(super) fn because(why: impl Into<String>) -> Self {
-        NoDatabase { why: why.into(), service: None }
+        NoDatabase { why: why.into(), services: Vec::new() }
     }
 
     /// With `what` before the reason.

@@ -5,8 +5,8 @@ use serde_json::Value;
 use crate::base::ObjectRef;
 use crate::suite::target::{Front, NoDatabase, Program, Workload};
 
-use super::env::{Variable, variables};
-use super::{Found, image_name, items, listening, of_kind, target_port, workload_behind};
+use super::env::{Variable, unknown_source, variables};
+use super::{Found, image_name, items, listening, of_kind, parse, target_port, workload_behind};
 
 /// Where images of WordPress look for their database, the official one first.
 const WORDPRESS_HOSTS: [&str; 2] = ["WORDPRESS_DB_HOST", "WORDPRESS_DATABASE_HOST"];
@@ -45,12 +45,18 @@ pub(super) fn database(
     let find = |name: &str| all.iter().find(|(known, _)| known == name);
     let place = Place { objects, front };
     if front.program == Program::WordPress {
+        let unknown = |each| unknown_source(objects, &front.workload.namespace, each);
         if let Some((name, value)) = WORDPRESS_HOSTS.iter().find_map(|name| find(name)) {
             let found = match value {
                 Ok(value) => place.at(value),
                 Err(why) => Err(NoDatabase::because(why)),
             };
             return found.map_err(|none| none.of(&format!("{name} of {reference}")));
+        }
+        if let Some(source) = containers().find_map(unknown) {
+            let why =
+                format!("{reference} takes variables from {source}, which is not in the stack");
+            return Err(NoDatabase::because(why));
         }
         if find(WORDPRESS_HOST_FILE).is_some() {
             let why = format!("{reference} reads the host of its database from a file");
@@ -98,7 +104,8 @@ impl Place<'_> {
     fn at(&self, value: &str) -> Result<Workload, NoDatabase> {
         let host = host_of(value);
         let front = &self.front.workload;
-        if matches!(host.as_str(), "localhost" | "127.0.0.1" | "::1") {
+        // Without a host it is asked through a socket.
+        if matches!(host.as_str(), "" | "localhost" | "127.0.0.1" | "::1") {
             return self.beside().ok_or_else(|| {
                 let why = format!("names {host}, and no other container of the pod keeps data");
                 NoDatabase::because(why)
@@ -106,14 +113,14 @@ impl Place<'_> {
         }
         let Some((service, manifest)) = self.service(&host) else {
             let why = format!("names {host}, which is no Service of the stack");
-            return Err(NoDatabase { why, service: self.named(&host) });
+            return Err(NoDatabase { why, services: self.names(&host) });
         };
         let mut found =
             workload_behind(self.objects, service, manifest).ok_or_else(|| NoDatabase {
                 why: format!(
                     "names {service}, which selects no Deployment or StatefulSet of the stack"
                 ),
-                service: Some(service.clone()),
+                services: vec![service.clone()],
             })?;
         if found.is(front) {
             let why = format!("names {service}, the front itself");
@@ -125,6 +132,14 @@ impl Place<'_> {
         found.container = engine
             .or_else(|| workload.map(|(_, workload)| listening(workload, &port)))
             .unwrap_or(0);
+        let image = found.containers.get(found.container).map(|(_, image)| image.as_str());
+        if engine.is_none() && image.is_some_and(is_tool) {
+            return self.behind_tool().ok_or_else(|| {
+                NoDatabase::because(format!(
+                    "names {service}, which passes on to a database elsewhere"
+                ))
+            });
+        }
         Ok(found)
     }
 
@@ -135,11 +150,27 @@ impl Place<'_> {
         let is_kept =
             |idx: &usize| front.containers.get(*idx).is_some_and(|(_, image)| is_engine(image));
         let container = others().find(is_kept).or_else(|| {
-            // An image nobody knows may keep data, unless it only adds to the pod.
-            others()
-                .find(|idx| front.containers.get(*idx).is_some_and(|(_, image)| !is_tool(image)))
+            // An image nobody knows may keep data, unless it only adds to the pod; as WordPress needs it
+            // such an image is known.
+            let is_other = |(_, image): &(String, String)| !is_tool(image);
+            let may_keep = |idx: &usize| front.containers.get(*idx).is_some_and(is_other);
+            others().find(may_keep).filter(|_| self.front.program == Program::Other)
         })?;
         Some(Workload { container, ..front.clone() })
+    }
+
+    /// The one workload that keeps data where the front asks a proxy for it.
+    fn behind_tool(&self) -> Option<Workload> {
+        let kinds = ["Deployment", "StatefulSet"].into_iter();
+        let namespace = &self.front.workload.namespace;
+        let all = kinds.flat_map(|kind| of_kind(self.objects, kind));
+        let here = all.filter(|(object, _)| object.namespace == *namespace);
+        let mut engines = here.filter_map(|(object, value)| {
+            let workload = parse(object, value);
+            let container = workload.containers.iter().position(|(_, image)| is_engine(image))?;
+            Some(Workload { container, ..workload })
+        });
+        engines.next().filter(|_| engines.next().is_none())
     }
 
     /// The Service of the stack that `host` is the name of, or whose single pod it names.
@@ -147,11 +178,6 @@ impl Place<'_> {
         self.names(host)
             .into_iter()
             .find_map(|name| of_kind(self.objects, "Service").find(|(object, _)| **object == name))
-    }
-
-    /// The Service that `host` names, wherever it is from.
-    fn named(&self, host: &str) -> Option<ObjectRef> {
-        self.names(host).into_iter().next()
     }
 
     /// The Services that `host` may name in one of the forms of the cluster's DNS: that of a Service,
@@ -163,13 +189,14 @@ impl Place<'_> {
             let name = labels.get(at)?;
             let namespace = labels.get(at + 1).copied().unwrap_or(own);
             let is_service = labels.get(at + 2).is_none_or(|label| *label == "svc");
-            is_service.then(|| ObjectRef::new("Service", namespace, *name))
+            let is_name = !name.is_empty() && !namespace.is_empty();
+            (is_service && is_name).then(|| ObjectRef::new("Service", namespace, *name))
         };
         (0..labels.len().min(2)).filter_map(name).collect()
     }
 }
 
-fn is_engine(image: &str) -> bool {
+pub(super) fn is_engine(image: &str) -> bool {
     let name = image_name(image).to_ascii_lowercase();
     ENGINES.iter().any(|engine| name.contains(engine)) && !is_tool(image)
 }
@@ -179,12 +206,19 @@ fn is_tool(image: &str) -> bool {
     TOOLS.iter().any(|tool| name.contains(tool))
 }
 
-/// The host in `host`, `host:port` or `scheme://user@host:port/path`.
+/// The host in `host`, `host:port`, `[host]:port` or `scheme://user@host:port/path`, as DNS has it: in
+/// lower case.
 fn host_of(value: &str) -> String {
     let rest = value.split_once("://").map_or(value, |(_, rest)| rest);
     let authority = rest.split('/').next().unwrap_or(rest);
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    host.split(':').next().unwrap_or(host).to_owned()
+    let bracketed = host.strip_prefix('[').and_then(|host| host.split(']').next());
+    let host = bracketed.unwrap_or_else(|| match host.matches(':').count() {
+        0 | 1 => host.split(':').next().unwrap_or(host),
+        // An address of IPv6.
+        _ => host,
+    });
+    host.to_ascii_lowercase()
 }
 
 #[cfg(test)]

@@ -43,6 +43,20 @@ pub(super) fn variables(
     variables
 }
 
+/// The first ConfigMap or Secret, all of which `container` takes as variables, that the stack lacks.
+pub(super) fn unknown_source(
+    objects: &[(ObjectRef, &Value)],
+    namespace: &str,
+    container: &Value,
+) -> Option<String> {
+    let kinds = [("/configMapRef/name", "ConfigMap"), ("/secretRef/name", "Secret")];
+    let named = items(container, "/envFrom")
+        .flat_map(|source| kinds.map(|(reference, kind)| Some((kind, text(source, reference)?))));
+    let mut missing =
+        named.flatten().filter(|(kind, name)| entries(objects, kind, namespace, name).is_none());
+    missing.next().map(|(kind, name)| format!("{kind} {name}"))
+}
+
 fn set(variables: &mut Vec<Variable>, name: String, value: Result<String, String>) {
     match variables.iter_mut().find(|(known, _)| *known == name) {
         Some(known) => known.1 = value,

@@ -8,6 +8,7 @@ use crate::base::ObjectRef;
 use crate::suite::routes::{Destination, Route, Routes};
 use crate::suite::target::{Front, Program, WayIn, Workload};
 
+use super::database::is_engine;
 use super::{
     Found, NoTarget, autoscaler_of, image_name, ingress_hosts, items, listening, of_kind, selects,
     surge_of, target_port, text, workload_behind,
@@ -205,14 +206,19 @@ fn is_usual_web(port: &Value) -> bool {
     port.get("port").and_then(Value::as_i64).is_some_and(|port| [80, 8080].contains(&port))
 }
 
-/// The Service that users would want to reach: of those with a workload behind them one that serves
-/// pages, else the first.
+/// The Service that users would want to reach: of those with a workload behind them, and no database,
+/// one that serves pages, else the only one.
 fn closed_door(objects: &[(ObjectRef, &Value)]) -> Option<ObjectRef> {
-    let services = || of_kind(objects, "Service").filter(|each| behind(objects, *each).is_ok());
+    let serves = |each: &Found<'_>| {
+        let workload = behind(objects, *each);
+        workload.is_ok_and(|front| !front.containers.iter().any(|(_, image)| is_engine(image)))
+    };
+    let services = || of_kind(objects, "Service").filter(serves);
     let serves_pages = |(_, service): &Found<'_>| {
         items(service, "/spec/ports").any(|port| is_called_web(port) || is_usual_web(port))
     };
-    let found = services().find(serves_pages).or_else(|| services().next());
+    let only = || services().next().filter(|_| services().nth(1).is_none());
+    let found = services().find(serves_pages).or_else(only);
     found.map(|(service, _)| service.clone())
 }
 

@@ -100,5 +100,64 @@ fn a_database_in_the_pod_of_the_front_is_the_other_container() {
 fn hosts_are_found_in_addresses_and_urls() {
     assert_eq!(host_of("mysql://user:pw@db.shop.svc:3306/name"), "db.shop.svc");
     assert_eq!(host_of("db:3306"), "db");
-    assert_eq!(host_of("plain"), "plain");
+    assert_eq!(host_of("MySQL:3306"), "mysql");
+    assert_eq!(host_of("[fd00::1]:3306"), "fd00::1");
+    assert_eq!(host_of("fd00::1"), "fd00::1");
+    assert_eq!(host_of("localhost:/run/mysqld.sock"), "localhost");
+    assert_eq!(host_of(":/run/mysqld.sock"), "");
+}
+
+#[test]
+fn what_a_host_may_name_is_told() {
+    let services = |host: &str| {
+        let env = json!([{"name": "WORDPRESS_DB_HOST", "value": host}]);
+        let target = found(&stack("wordpress:6", &env, &[]));
+        assert!(target.database.is_none(), "{host}");
+        let services = target.no_database.services.into_iter();
+        services.map(|each| format!("{}/{}", each.namespace, each.name)).collect::<Vec<_>>()
+    };
+    assert_eq!(services("cluster"), ["shop/cluster"]);
+    assert_eq!(services("cluster-0.cluster"), ["cluster/cluster-0", "shop/cluster"]);
+    assert_eq!(services("cluster.db.svc.cluster.local."), ["db/cluster"]);
+    assert_eq!(services("x.rds.example.com"), [""; 0]);
+    assert_eq!(services("localhost:/run/mysqld.sock"), [""; 0]);
+}
+
+#[test]
+fn a_proxy_is_not_the_database_that_it_asks() {
+    let env = json!([{"name": "WORDPRESS_DB_HOST", "value": "proxy"}]);
+    let proxy =
+        [service("proxy", "proxy", "ClusterIP"), workload("Deployment", "proxy", "proxysql:2", "")];
+    let mut values = stack("wordpress:6", &env, &proxy);
+    assert!(is_db(&values), "the only one that keeps data");
+    values.retain(|value| value["metadata"]["name"] != "db");
+    let reason = database(&values).expect_err("it is elsewhere");
+    assert!(reason.contains("passes on to a database elsewhere"), "{reason}");
+    // Beside the front, too.
+    let env = json!([{"name": "WORDPRESS_DB_HOST", "value": "127.0.0.1"}]);
+    let mut values = stack("wordpress:6", &env, &[]);
+    let containers = &mut values[3]["spec"]["template"]["spec"]["containers"];
+    let log = json!({"name": "log", "image": "fluent-bit:3"});
+    let others = [log, json!({"name": "sql", "image": "cloud-sql-proxy:2"})];
+    containers.as_array_mut().expect("a list").extend(others);
+    database(&values).expect_err("nothing in the pod keeps data");
+}
+
+#[test]
+fn a_name_that_leads_out_of_the_cluster_selects_nothing() {
+    let env = json!([{"name": "WORDPRESS_DB_HOST", "value": "mysql"}]);
+    let mut values = stack("wordpress:6", &env, &[]);
+    values[2]["spec"]["type"] = json!("ExternalName");
+    let reason = database(&values).expect_err("the selector is ignored");
+    assert!(reason.contains("selects no Deployment"), "{reason}");
+}
+
+#[test]
+fn variables_that_the_stack_does_not_hold_may_name_another_database() {
+    let mut values = stack("wordpress:6", &json!([]), &[]);
+    let container = &mut values[3]["spec"]["template"]["spec"]["containers"][0];
+    container["envFrom"] = json!([{"secretRef": {"name": "vault"}}]);
+    let reason = database(&values).expect_err("not the default");
+    let why = "Deployment shop/web takes variables from Secret vault, which is not in the stack";
+    assert_eq!(reason, why);
 }
