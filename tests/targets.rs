@@ -11,7 +11,7 @@ use kube::Api;
 use kube::api::PostParams;
 use seatrial::engine::sim::GenericApp;
 use seatrial::observe::{ScenarioOutcome, Verdict};
-use seatrial::suite::{self, RunRequest, Scenario, Start, Stop, Suite};
+use seatrial::suite::{self, Claim, Data, RunRequest, Scenario, Start, Stop, Suite, Trial};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -270,6 +270,32 @@ fn a_database_made_for_an_object_of_the_stack_is_the_stacks() {
     // The only difference: the stack does not have the object that it was made for.
     let foreign = verdict(&stack);
     assert_eq!(foreign.verdict, Verdict::Inconclusive, "{}", foreign.message);
+}
+
+const fn loses(name: &'static str, run: Claim) -> Scenario {
+    Scenario { name, run, start: Start::Empty, prepare: None, ..OPERATES }
+}
+
+static LOSSES: &[Suite] = &[Suite {
+    name: "losses",
+    charter: "tests",
+    scenarios: &[
+        loses("missing", |trial| Box::pin(async { Err(loss(trial, "GET /x.txt: 404")) })),
+        loses("refused", |trial| Box::pin(async { Err(loss(trial, "GET /x.txt: 403")) })),
+    ],
+}];
+
+fn loss(trial: &Trial, seen: &str) -> Stop {
+    trial.data_loss(&trial.target().front.workload, Data::Uploads, "it is read back", seen)
+}
+
+#[test]
+fn what_may_not_be_read_is_not_called_lost() {
+    let stack = stage("07-shared-volume");
+    let request = RunRequest { suites: LOSSES, ..support::request_for(&stack, &[]) };
+    let outcome = suite::run(&request, &mut |_| {}).expect("it runs");
+    let causes = outcome.scenarios.iter().map(|scenario| scenario.causes[0].class.as_str());
+    assert_eq!(causes.collect::<Vec<_>>(), ["data-lost", "data-forbidden"]);
 }
 
 /// A custom resource for the Secret SECRET.

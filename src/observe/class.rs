@@ -51,6 +51,8 @@ pub enum CauseClass {
     DataInContainer,
     /// Acknowledged data is gone although it lives on a volume.
     DataLost,
+    /// Acknowledged data lives on a volume, and the program that serves it may not read it.
+    DataForbidden,
     /// Replicas do not share their files.
     FilesNotShared,
     /// There is no Ingress.
@@ -96,6 +98,7 @@ impl CauseClass {
             CauseClass::ScaleInLate => "scale-in-late",
             CauseClass::DataInContainer => "data-in-container",
             CauseClass::DataLost => "data-lost",
+            CauseClass::DataForbidden => "data-forbidden",
             CauseClass::FilesNotShared => "files-not-shared",
             CauseClass::NoIngress => "no-ingress",
             CauseClass::NoRedirect => "no-redirect",
@@ -167,6 +170,10 @@ impl CauseClass {
                 "let the program finish its writes: see its grace period and the volume's \
                  reclaimPolicy"
             }
+            CauseClass::DataForbidden => {
+                "let the program read the volume's folder: see its owner and mode (securityContext.\
+                 fsGroup), and what the image's entry point does to them"
+            }
             CauseClass::FilesNotShared => {
                 "mount one ReadWriteMany volume in all replicas: each has files of its own now"
             }
@@ -205,9 +212,10 @@ impl CauseClass {
             }
             CauseClass::ReplicasShareANode => Some("spec.template.spec.affinity".into()),
             CauseClass::CapacityDip => Some("spec.strategy".into()),
-            CauseClass::DataInContainer | CauseClass::FilesNotShared | CauseClass::DataLost => {
-                of_container("volumeMounts")
-            }
+            CauseClass::DataInContainer
+            | CauseClass::FilesNotShared
+            | CauseClass::DataLost
+            | CauseClass::DataForbidden => of_container("volumeMounts"),
             CauseClass::NoAutoscaler | CauseClass::NoIngress => Some("metadata.name".into()),
             _ => None,
         }

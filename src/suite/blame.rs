@@ -95,6 +95,8 @@ impl Trial {
         let manifest = self.containers_of(workload).get(workload.container);
         let kept = kept_on(workload, manifest, data);
         let class = match kept {
+            // Nobody knows whether it is there.
+            Some(_) if is_forbidden(seen) => CauseClass::DataForbidden,
             Some(_) => CauseClass::DataLost,
             None => CauseClass::DataInContainer,
         };
@@ -128,6 +130,11 @@ pub(super) fn cause_in(stack: &Stack, class: CauseClass, at: Option<(&ObjectRef,
     });
     let object = at.map(|(object, _)| object.clone());
     Cause { class: class.to_string(), count: 1, object, at_ms: None, fix }
+}
+
+/// Whether a read that was told as `seen`, with its status last, was refused.
+fn is_forbidden(seen: &str) -> bool {
+    seen.ends_with(": 403")
 }
 
 /// Number of the first of `containers` that requests no CPU; a limit is a request as well.
