@@ -59,6 +59,7 @@ impl Text {
             if said.lines().count() > 1 {
                 self.told.entry(said).or_insert_with(|| trial.full_name());
             }
+            text.push_str(&evidence_of(trial));
             text.push_str(&self.again(trial));
         }
         text
@@ -108,7 +109,7 @@ impl Text {
     }
 }
 
-/// Message, causes and evidence.
+/// Message and causes.
 fn said_of(trial: &ScenarioOutcome) -> String {
     let mut text = String::new();
     for line in trial.message.lines() {
@@ -117,12 +118,12 @@ fn said_of(trial: &ScenarioOutcome) -> String {
     for cause in &trial.causes {
         text.push_str(&cause_text(cause));
     }
-    for block in &trial.diagnosis {
-        for line in block.lines() {
-            let _ = writeln!(text, "      | {line}");
-        }
-    }
     text
+}
+
+fn evidence_of(trial: &ScenarioOutcome) -> String {
+    let lines = trial.diagnosis.iter().flat_map(|block| block.lines());
+    lines.map(|line| format!("      | {line}\n")).collect()
 }
 
 /// The time that passed in the simulated clusters, next to the time it took.
@@ -164,6 +165,34 @@ pub fn duration_text(millis: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn failed(scenario: &'static str, artifacts: &str) -> ScenarioOutcome {
+        ScenarioOutcome {
+            suite: "https",
+            scenario,
+            seed: 1,
+            verdict: Verdict::Failed,
+            message: "expected: a\nseen: b".into(),
+            causes: Vec::new(),
+            error_class: None,
+            requests: None,
+            wall_ms: 1,
+            virtual_ms: 0,
+            trace_hash: None,
+            diagnosis: vec![format!("artifacts: {artifacts}")],
+        }
+    }
+
+    #[test]
+    fn what_is_told_again_is_not_but_its_evidence() {
+        let mut text = Text::new(1);
+        text.scenario(&[failed("redirect", "x")]);
+        assert_eq!(
+            text.scenario(&[failed("serves", "y")]),
+            "  failed       serves                    1 ms wall\n      the same as https::redirect\n      \
+             | artifacts: y\n      again: seatrial run --suite https::serves\n"
+        );
+    }
 
     #[test]
     fn durations_carry_a_unit() {
