@@ -94,7 +94,7 @@ fn image_name(image: &str) -> &str {
 }
 
 /// Where the port `port` of a Service (as in its manifest) ends in a pod.
-fn target_port(port: Option<&Value>) -> IntOrString {
+pub(super) fn target_port(port: Option<&Value>) -> IntOrString {
     let field = |name: &str| port.and_then(|port| port.get(name)).filter(|value| !value.is_null());
     let target = field("targetPort").or_else(|| field("port"));
     target

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
 use crate::base::{Error, ObjectRef};
@@ -12,6 +13,7 @@ use crate::observe::CauseClass;
 use crate::stack::{Manifest, UnmodelledField};
 
 use super::artifacts::Artifacts;
+use super::discover::target_port;
 use super::judge::{Around, judge};
 use super::run::{Job, Judged, RunRequest};
 use super::scenario::{Aspect, Scenario};
@@ -197,10 +199,10 @@ fn declared_port(request: &RunRequest, target: &StackTarget, image: &str) -> Opt
         let ports = containers.get(idx)?["ports"].as_array().map_or(&[][..], Vec::as_slice);
         if workload.is(&front.workload) && idx == workload.container {
             return match served_port(request, front)? {
-                Value::String(name) => {
-                    ports.iter().find(|port| port["name"] == name)?["containerPort"].as_u64()
+                IntOrString::Int(number) => u64::try_from(number).ok(),
+                IntOrString::String(name) => {
+                    ports.iter().find(|port| port["name"] == *name)?["containerPort"].as_u64()
                 }
-                number => number.as_u64(),
             };
         }
         match ports {
@@ -210,13 +212,12 @@ fn declared_port(request: &RunRequest, target: &StackTarget, image: &str) -> Opt
     })
 }
 
-/// Where the front's Service leads to in its pods: the number of a port, or its name.
-fn served_port(request: &RunRequest, front: &Front) -> Option<Value> {
+/// Where the front's Service leads to in its pods.
+fn served_port(request: &RunRequest, front: &Front) -> Option<IntOrString> {
     let service = ObjectRef::new("Service", &front.workload.namespace, &front.service);
     let ports = request.stack.manifest(&service)?.value.pointer("/spec/ports")?.as_array()?;
     let port = ports.iter().find(|port| port["port"].as_i64() == Some(front.port))?;
-    let target = port.get("targetPort").filter(|target| !target.is_null());
-    Some(target.unwrap_or(&port["port"]).clone())
+    Some(target_port(Some(port)))
 }
 
 fn images_without_model(request: &RunRequest, target: &StackTarget) -> BTreeSet<String> {
