@@ -280,22 +280,28 @@ static LOSSES: &[Suite] = &[Suite {
     name: "losses",
     charter: "tests",
     scenarios: &[
-        loses("missing", |trial| Box::pin(async { Err(loss(trial, "GET /x.txt: 404")) })),
-        loses("refused", |trial| Box::pin(async { Err(loss(trial, "GET /x.txt: 403")) })),
+        loses("missing", |trial| Box::pin(async { Err(loss(trial, Data::Uploads, 404)) })),
+        loses("refused", |trial| Box::pin(async { Err(loss(trial, Data::Uploads, 403)) })),
+        loses("tables", |trial| Box::pin(async { Err(loss(trial, Data::Tables, 403)) })),
     ],
 }];
 
-fn loss(trial: &Trial, seen: &str) -> Stop {
-    trial.data_loss(&trial.target().front.workload, Data::Uploads, "it is read back", seen)
+fn loss(trial: &Trial, data: Data, status: u16) -> Stop {
+    let target = trial.target();
+    let keeper = match data {
+        Data::Uploads => &target.front.workload,
+        Data::Tables => target.database.as_ref().expect("a database"),
+    };
+    trial.data_loss(keeper, data, "it is read back", &format!("GET /x: {status}"))
 }
 
 #[test]
 fn what_may_not_be_read_is_not_called_lost() {
-    let stack = stage("07-shared-volume");
-    let request = RunRequest { suites: LOSSES, ..support::request_for(&stack, &[]) };
+    let request =
+        RunRequest { suites: LOSSES, ..support::request(&support::reference(), &[], 1, 1) };
     let outcome = suite::run(&request, &mut |_| {}).expect("it runs");
     let causes = outcome.scenarios.iter().map(|scenario| scenario.causes[0].class.as_str());
-    assert_eq!(causes.collect::<Vec<_>>(), ["data-lost", "data-forbidden"]);
+    assert_eq!(causes.collect::<Vec<_>>(), ["data-lost", "data-forbidden", "data-lost"]);
 }
 
 /// A custom resource for the Secret SECRET.

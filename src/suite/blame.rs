@@ -95,8 +95,8 @@ impl Trial {
         let manifest = self.containers_of(workload).get(workload.container);
         let kept = kept_on(workload, manifest, data);
         let class = match kept {
-            // Nobody knows whether it is there.
-            Some(_) if is_forbidden(seen) => CauseClass::DataForbidden,
+            // Nobody knows whether it is there. Tables are read by the database, not by who answers.
+            Some(_) if data == Data::Uploads && is_forbidden(seen) => CauseClass::DataForbidden,
             Some(_) => CauseClass::DataLost,
             None => CauseClass::DataInContainer,
         };
