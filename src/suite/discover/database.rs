@@ -107,7 +107,8 @@ impl Place<'_> {
         // Without a host it is asked through a socket.
         if matches!(host.as_str(), "" | "localhost" | "127.0.0.1" | "::1") {
             return self.beside().ok_or_else(|| {
-                let why = format!("names {host}, and no other container of the pod keeps data");
+                let named = if host.is_empty() { "no host" } else { &host };
+                let why = format!("names {named}, and no other container of the pod keeps data");
                 NoDatabase::because(why)
             });
         }
@@ -150,8 +151,8 @@ impl Place<'_> {
         let is_kept =
             |idx: &usize| front.containers.get(*idx).is_some_and(|(_, image)| is_engine(image));
         let container = others().find(is_kept).or_else(|| {
-            // An image nobody knows may keep data, unless it only adds to the pod; as WordPress needs it
-            // such an image is known.
+            // An image nobody knows may keep data, unless it only adds to the pod; WordPress keeps its
+            // own in an engine that is known.
             let is_other = |(_, image): &(String, String)| !is_tool(image);
             let may_keep = |idx: &usize| front.containers.get(*idx).is_some_and(is_other);
             others().find(may_keep).filter(|_| self.front.program == Program::Other)

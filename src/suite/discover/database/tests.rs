@@ -124,6 +124,13 @@ fn what_a_host_may_name_is_told() {
 }
 
 #[test]
+fn a_socket_without_a_database_beside_it_is_told_as_such() {
+    let env = json!([{"name": "WORDPRESS_DB_HOST", "value": ":/run/mysqld.sock"}]);
+    let reason = database(&stack("wordpress:6", &env, &[])).expect_err("nothing is beside it");
+    assert!(reason.contains("names no host, and no other container"), "{reason}");
+}
+
+#[test]
 fn a_proxy_is_not_the_database_that_it_asks() {
     let env = json!([{"name": "WORDPRESS_DB_HOST", "value": "proxy"}]);
     let proxy =
