@@ -42,7 +42,10 @@ pub(super) fn run_trial(
         let judged = judge(request, job, cluster, around, async || Ok(())).await;
         let commands = engine.unmodelled_commands();
         let lacks = if !commands.is_empty() {
-            format!("does not understand what a hook or probe runs: {}", commands.join("; "))
+            format!(
+                "does not understand what a container, hook or probe runs: {}",
+                commands.join("; ")
+            )
         } else if let Some(maker) = maker_missed(request, &judged) {
             format!("has no controller for {maker}, which may make what is missing")
         } else {

@@ -18,7 +18,7 @@ pub fn catalogue(image: &str, configured: &[GenericApp]) -> Option<Box<dyn App>>
         }
         "mysql" => Some(Box::new(Mysql::official())),
         "mariadb" => Some(Box::new(Mysql::mariadb())),
-        "nginx" => Some(Box::new(Server::nginx())),
+        "nginx" => Some(Box::new(Server::nginx(tag))),
         "busybox" => Some(Box::new(Idle::shell())),
         "pause" => Some(Box::new(Idle::pause())),
         _ => None,

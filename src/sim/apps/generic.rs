@@ -10,7 +10,7 @@ use http::{HeaderValue, Response, StatusCode};
 
 use super::access_log::AccessLog;
 use super::model::{App, AppCx, Files, GenericApp, Launch, Shutdown, Work};
-use super::script::{self, Command};
+use super::script::{self, Command, Programs};
 use crate::base::millis;
 use crate::sim::machines::ContainerStart;
 
@@ -41,6 +41,7 @@ pub(super) struct Server {
     /// Whether it serves the files below [`ROOT`].
     is_nginx: bool,
     own: Vec<&'static str>,
+    has_bash: bool,
     /// Whether the image's program runs, not a command in its place.
     is_serving: bool,
     /// Whether the process ends on SIGTERM.
@@ -62,6 +63,7 @@ impl Server {
             listen_backlog: None,
             is_nginx: false,
             own: Vec::new(),
+            has_bash: true,
             is_serving: true,
             heeds: true,
             log: AccessLog::default(),
@@ -69,7 +71,7 @@ impl Server {
     }
 
     /// The official nginx image: its welcome page, 404 for anything else; STOPSIGNAL SIGQUIT drains.
-    pub(super) fn nginx() -> Self {
+    pub(super) fn nginx(tag: &str) -> Self {
         Server {
             port: 80,
             start: millis(150),
@@ -81,6 +83,7 @@ impl Server {
             listen_backlog: Some(511),
             is_nginx: true,
             own: vec!["nginx", "docker-entrypoint.sh", "nginx-debug"],
+            has_bash: !tag.contains("alpine"),
             is_serving: true,
             heeds: true,
             log: AccessLog::default(),
@@ -119,7 +122,7 @@ impl App for Server {
             // A configured model stands for whatever command the stack runs.
             Command::Main { after: Duration::ZERO, log: Vec::new() }
         } else {
-            script::command(cx, &self.own)
+            script::command(cx, &Programs { own: &self.own, app: self })
         };
         let Command::Main { after, log } = command else {
             (self.is_serving, self.heeds) = (false, false);
@@ -176,8 +179,8 @@ impl App for Server {
         self.is_serving.then(|| self.status_of(path, start, files).as_u16())
     }
 
-    fn has_binary(&self, name: &str) -> bool {
-        has_common_binary(name) || self.own.contains(&name)
+    fn has_binary(&self, name: &str) -> Option<bool> {
+        if name == "bash" { Some(self.has_bash) } else { is_known(name, &self.own) }
     }
 }
 
@@ -209,7 +212,7 @@ impl App for Idle {
         let command = if bare {
             Command::Ends { after: millis(5), code: 0, log: Vec::new() }
         } else {
-            script::command(cx, &[])
+            script::command(cx, &Programs { own: &[], app: self })
         };
         script::launch(command)
     }
@@ -235,18 +238,18 @@ impl App for Idle {
         }
     }
 
-    fn has_binary(&self, name: &str) -> bool {
-        self.is_shell && (has_common_binary(name) || name == "wget")
+    fn has_binary(&self, name: &str) -> Option<bool> {
+        if self.is_shell && name != "bash" { is_known(name, &["ash", "wget"]) } else { Some(false) }
     }
 }
 
-/// Programs of a Debian or busybox base.
-pub(super) fn has_common_binary(name: &str) -> bool {
+/// That an image holds a program which any base has, or one of `own`; `None` for any other.
+pub(super) fn is_known(name: &str, own: &[&str]) -> Option<bool> {
     const COMMON: &[&str] = &[
-        "sh", "bash", "sleep", "true", "false", "echo", "cat", "ls", "kill", "test", "touch", "rm",
+        "sh", "sleep", "true", "false", "echo", "cat", "ls", "kill", "test", "touch", "rm",
         "mkdir", "cp", "mv", "date", "env", "grep", "sed",
     ];
-    COMMON.contains(&name)
+    (COMMON.contains(&name) || own.contains(&name)).then_some(true)
 }
 
 #[cfg(test)]
@@ -281,7 +284,7 @@ mod tests {
     #[test]
     fn nginx_has_its_welcome_page_and_what_is_mounted() {
         let mut bench = Bench::new("nginx");
-        let mut server = Server::nginx();
+        let mut server = Server::nginx("1.27");
         bench.launch(&mut server);
         for (path, status) in [("/", 200), ("/index.html", 200), ("/healthz", 404)] {
             assert_eq!(bench.get(&mut server, path).status(), status, "{path}");
@@ -298,8 +301,17 @@ mod tests {
         bench.disk.0.insert(format!("{ROOT}/healthz"), Bytes::new());
         assert_eq!(bench.get(&mut server, "/healthz").status(), 200);
         bench.start.mounts = vec![mount("/etc/nginx/conf.d")];
-        bench.launch(&mut Server::nginx());
+        bench.launch(&mut Server::nginx("1.27"));
         assert_eq!(bench.notes, ["nginx with /etc/nginx/conf.d mounted"]);
+    }
+
+    #[test]
+    fn a_program_is_missing_only_where_that_is_known() {
+        assert_eq!(Server::nginx("1.27-alpine").has_binary("bash"), Some(false));
+        assert_eq!(Server::nginx("1.27").has_binary("bash"), Some(true));
+        assert_eq!(Server::nginx("1.27").has_binary("pgrep"), None);
+        assert_eq!(Idle::shell().has_binary("bash"), Some(false));
+        assert_eq!(Idle::pause().has_binary("sleep"), Some(false));
     }
 
     #[test]

@@ -167,8 +167,9 @@ pub trait App: std::fmt::Debug + Send {
         None
     }
 
-    /// Programs beside the main one that hooks can call, as in `sleep` or `bash`.
-    fn has_binary(&self, name: &str) -> bool;
+    /// Whether the image holds the program `name`, as in `sleep` or `bash`; `None` where that is not
+    /// known.
+    fn has_binary(&self, name: &str) -> Option<bool>;
 }
 
 /// A generic HTTP server, configured in `seatrial.toml` for an image without a model.

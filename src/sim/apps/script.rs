@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::model::{AppCx, Launch};
+use super::model::{App, AppCx, Launch};
 use crate::base::{millis, secs};
 
 /// What a command does as main process.
@@ -18,47 +18,27 @@ pub(super) enum Command {
     Runs { log: Vec<String> },
 }
 
+/// The programs of an image.
+pub(super) struct Programs<'a> {
+    /// The names of what it runs without a command.
+    pub own: &'a [&'a str],
+    /// Knows which others it holds.
+    pub app: &'a dyn App,
+}
+
 /// Time a process takes to start and end.
 const PROCESS: Duration = millis(5);
 /// Exit code of a shell for a program that does not exist.
 const NOT_FOUND: i32 = 127;
 
-/// Programs of the images that are not followed: taken to succeed, and noted.
-const NOTED: &[&str] = &[
-    "awk",
-    "cp",
-    "curl",
-    "dd",
-    "envsubst",
-    "find",
-    "grep",
-    "id",
-    "ln",
-    "mv",
-    "mysql",
-    "mysqladmin",
-    "nc",
-    "nslookup",
-    "php",
-    "printf",
-    "sed",
-    "tar",
-    "tee",
-    "trap",
-    "unzip",
-    "wait",
-    "wget",
-    "wp",
-];
 /// Words that begin, join or end what is more than one command.
 const KEYWORDS: &[&str] = &[
     "if", "then", "else", "elif", "fi", "until", "while", "for", "do", "done", "case", "esac", "{",
     "}", "(", ")", "[", "[[", "!",
 ];
 
-/// What the container runs; `own` are the names of the image's own programs. What is not understood
-/// is noted and skipped.
-pub(super) fn command(cx: &mut AppCx<'_>, own: &[&str]) -> Command {
+/// What the container runs. What is not understood is noted, and taken to succeed.
+pub(super) fn command(cx: &mut AppCx<'_>, programs: &Programs<'_>) -> Command {
     let start = cx.start;
     let mut words: Vec<&str> =
         start.command.iter().chain(&start.args).map(String::as_str).collect();
@@ -67,19 +47,21 @@ pub(super) fn command(cx: &mut AppCx<'_>, own: &[&str]) -> Command {
         return Command::Main { after: Duration::ZERO, log: Vec::new() };
     }
     let shell = words.first().map(|first| base_name(first));
-    if matches!(shell, Some("sh" | "bash" | "ash"))
-        && words.get(1).is_some_and(|w| w.starts_with('-'))
-    {
-        return script(words.get(2).copied().unwrap_or(""), own, cx);
-    }
-    if matches!(shell, Some("sh" | "bash" | "ash")) {
-        // A shell without a terminal reads the end of its input.
+    let is_shell = matches!(shell, Some("sh" | "bash" | "ash"));
+    if is_shell && shell.is_some_and(|name| programs.app.has_binary(name) != Some(false)) {
+        if let Some(text) = words.iter().skip_while(|word| !is_command_flag(word)).nth(1) {
+            return script(text, programs, cx);
+        }
+        if words.len() > 1 {
+            note(&words.join(" "), cx);
+        }
+        // Without a terminal it reads the end of its input.
         return Command::Ends { after: PROCESS, code: 0, log: Vec::new() };
     }
     if words.first().is_some_and(|first| base_name(first) == "tini") {
         words.retain(|word| !matches!(base_name(word), "tini" | "--"));
     }
-    one(&words, own, Duration::ZERO, Vec::new(), cx)
+    one(&words, programs, Duration::ZERO, Vec::new(), cx)
 }
 
 /// The launch of a command that is not the image's own program.
@@ -91,7 +73,7 @@ pub(super) fn launch(command: Command) -> Launch {
     }
 }
 
-fn script(text: &str, own: &[&str], cx: &mut AppCx<'_>) -> Command {
+fn script(text: &str, programs: &Programs<'_>, cx: &mut AppCx<'_>) -> Command {
     let mut after = Duration::ZERO;
     let mut log = Vec::new();
     if text.contains("while true") || text.contains("while :") || text.contains("tail -f") {
@@ -111,7 +93,7 @@ fn script(text: &str, own: &[&str], cx: &mut AppCx<'_>) -> Command {
             let code = words.get(1).and_then(|text| text.parse().ok()).unwrap_or(code);
             return Command::Ends { after, code, log };
         }
-        match one(&words, own, after, log, cx) {
+        match one(&words, programs, after, log, cx) {
             Command::Ends { after: end, code: ended, log: lines } => {
                 (after, code, log) = (end, ended, lines);
                 if ended != 0 && text.contains("&&") {
@@ -167,7 +149,7 @@ fn change_files(words: &[&str], after: Duration, cx: &mut AppCx<'_>) {
 
 fn one(
     words: &[&str],
-    own: &[&str],
+    programs: &Programs<'_>,
     after: Duration,
     mut log: Vec<String>,
     cx: &mut AppCx<'_>,
@@ -177,7 +159,7 @@ fn one(
     };
     let ends = |after: Duration, code, log| Command::Ends { after, code, log };
     match program {
-        _ if own.contains(&program) => Command::Main { after, log },
+        _ if programs.own.contains(&program) => Command::Main { after, log },
         "sleep" => match words.get(1).copied().unwrap_or("") {
             "infinity" | "inf" => Command::Runs { log },
             text => match seconds(text) {
@@ -192,18 +174,18 @@ fn one(
         "true" | ":" | "chown" | "chmod" | "mkdir" | "test" | "date" | "ls" | "cat" | "env"
         | "set" | "cd" | "export" | "umask" => ends(after + PROCESS, 0, log),
         _ if program.contains('=') => ends(after, 0, log),
-        _ if NOTED.contains(&program) => {
-            note(&words.join(" "), cx);
-            ends(after + PROCESS, 0, log)
-        }
         "false" => ends(after + PROCESS, 1, log),
         "echo" => {
             log.push(words[1..].join(" ").trim_matches(['"', '\'']).to_owned());
             ends(after + PROCESS, 0, log)
         }
-        other => {
+        other if programs.app.has_binary(other) == Some(false) => {
             log.push(format!("sh: {other}: not found"));
             ends(after + PROCESS, NOT_FOUND, log)
+        }
+        _ => {
+            note(&words.join(" "), cx);
+            ends(after + PROCESS, 0, log)
         }
     }
 }
@@ -223,6 +205,11 @@ fn seconds(text: &str) -> Option<Duration> {
     Some(Duration::from_secs_f64(part))
 }
 
+/// `-c`, `-ec`, `-lc`: the next argument is a script.
+pub(in crate::sim) fn is_command_flag(arg: &str) -> bool {
+    arg.starts_with('-') && !arg.starts_with("--") && arg.ends_with('c')
+}
+
 fn base_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
@@ -231,14 +218,21 @@ fn base_name(path: &str) -> &str {
 mod tests {
     use rstest::rstest;
 
+    use super::super::generic::Idle;
     use super::super::testing::{Bench, Nobody};
     use super::*;
+
+    fn run(bench: &mut Bench, own: &[&str]) -> Command {
+        let app = Idle::shell();
+        bench.with(&mut Nobody, |cx| command(cx, &Programs { own, app: &app }))
+    }
 
     #[rstest]
     #[case(&["sleep", "3600"], Some((3_600_000, 0)))]
     #[case(&["sh", "-c", "sleep 2; exit 3"], Some((2_000, 3)))]
     #[case(&["sh", "-c", "echo hi && false && sleep 9"], Some((10, 1)))]
-    #[case(&["/bin/nonsense"], Some((5, 127)))]
+    #[case(&["bash", "-c", "sleep 2"], Some((5, 127)))]
+    #[case(&["sh", "-c", "bash -c 'sleep 2'; exit 3"], Some((5, 3)))]
     #[case(&["sh", "-c", "while true; do sleep 1; done"], None)]
     fn a_command_ends_when_its_steps_are_done(
         #[case] words: &[&str],
@@ -246,7 +240,7 @@ mod tests {
     ) {
         let mut bench = Bench::new("busybox");
         bench.start.command = words.iter().map(|word| (*word).to_owned()).collect();
-        let got = match bench.with(&mut Nobody, |cx| command(cx, &["httpd"])) {
+        let got = match run(&mut bench, &["httpd"]) {
             Command::Ends { after, code, .. } => {
                 Some((u64::try_from(after.as_millis()).unwrap_or(0), code))
             }
@@ -262,7 +256,7 @@ mod tests {
         bench.start.command =
             ["sh", "-c", "sleep 7 && exec nginx -g 'daemon off'"].map(str::to_owned).into();
         let main = Command::Main { after: secs(7), log: Vec::new() };
-        assert_eq!(bench.with(&mut Nobody, |cx| command(cx, &["nginx"])), main);
+        assert_eq!(run(&mut bench, &["nginx"]), main);
     }
 
     #[rstest]
@@ -270,12 +264,24 @@ mod tests {
     #[case("for i in 1 2 3; do echo $i; done; nginx")]
     #[case("echo hello > /usr/share/nginx/html/index.html && nginx")]
     #[case("sleep 30; touch /ready; nginx")]
+    #[case("rmdir /var/www/html/uploads && exec nginx")]
+    #[case("/scripts/prepare.sh; nginx")]
     fn what_is_not_understood_is_noted_and_skipped(#[case] script: &str) {
         let mut bench = Bench::new("nginx");
         bench.start.command = ["sh", "-c", script].map(str::to_owned).into();
-        let command = bench.with(&mut Nobody, |cx| command(cx, &["nginx"]));
+        let command = run(&mut bench, &["nginx"]);
         assert!(matches!(command, Command::Main { .. }), "{command:?}");
         assert_eq!(bench.notes.len(), 1, "{:?}", bench.notes);
+    }
+
+    #[rstest]
+    #[case(&["migrate", "--all"])]
+    #[case(&["sh", "/scripts/start.sh"])]
+    fn a_program_that_is_not_known_is_noted(#[case] words: &[&str]) {
+        let mut bench = Bench::new("busybox");
+        bench.start.command = words.iter().map(|word| (*word).to_owned()).collect();
+        run(&mut bench, &[]);
+        assert_eq!(bench.notes, [words.join(" ")]);
     }
 
     #[test]
@@ -284,7 +290,7 @@ mod tests {
         bench.disk.0.insert("/data/lost+found/x".into(), Bytes::new());
         let script = "touch /run/ready; rm -rf /data/lost+found";
         bench.start.command = ["sh", "-c", script].map(str::to_owned).into();
-        bench.with(&mut Nobody, |cx| command(cx, &[]));
+        run(&mut bench, &[]);
         assert_eq!(bench.disk.0.keys().collect::<Vec<_>>(), ["/run/ready"]);
         assert_eq!(bench.notes, [] as [&str; 0]);
     }

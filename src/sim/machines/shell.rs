@@ -7,7 +7,7 @@ use super::container::Container;
 use super::files::View;
 use super::types::{ContainerId, ExecPlan, MachinesEvent};
 use crate::base::millis;
-use crate::sim::apps::Files as _;
+use crate::sim::apps::{Files as _, is_command_flag};
 use crate::sim::context::Cx;
 
 /// Starting a process in a container through the runtime takes this long.
@@ -95,8 +95,10 @@ impl Shell<'_> {
         };
         let name = program.rsplit('/').next().unwrap_or(program);
         let builtin = depth > 0 && matches!(name, "exit" | "true" | ":" | "echo" | "kill" | "test");
-        if !builtin && !self.has_binary(program) {
-            return (Duration::ZERO, NOT_FOUND, false);
+        match self.has_binary(name) {
+            Some(false) if !builtin => return (Duration::ZERO, NOT_FOUND, false),
+            None if !builtin => return self.unknown(),
+            _ => {}
         }
         if matches!(name, "sh" | "bash" | "ash" | "dash") {
             let script = args.iter().skip_while(|arg| !is_command_flag(arg)).nth(1);
@@ -262,13 +264,9 @@ impl Shell<'_> {
         code
     }
 
-    fn has_binary(&self, program: &str) -> bool {
-        let name = program.rsplit('/').next().unwrap_or(program);
-        // An image without a model is not guessed about: its binaries are taken to be there.
-        self.container
-            .app
-            .as_ref()
-            .is_none_or(|app| app.has_binary(program) || app.has_binary(name))
+    /// An image without a model is not guessed about: its programs are taken to be there.
+    fn has_binary(&self, name: &str) -> Option<bool> {
+        self.container.app.as_ref().map_or(Some(true), |app| app.has_binary(name))
     }
 
     fn exists(&mut self, path: &str) -> bool {
@@ -282,11 +280,6 @@ impl Shell<'_> {
             volumes: self.volumes,
         }
     }
-}
-
-/// `-c`, `-ec`, `-lc`: the next argument is a script.
-fn is_command_flag(arg: &str) -> bool {
-    arg.starts_with('-') && !arg.starts_with("--") && arg.ends_with('c')
 }
 
 fn is_keyword(part: &str) -> bool {

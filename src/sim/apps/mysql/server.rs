@@ -8,9 +8,9 @@ use bytes::Bytes;
 
 use super::tables::{Database, Query};
 use crate::base::{millis, secs};
-use crate::sim::apps::generic::has_common_binary;
+use crate::sim::apps::generic::is_known;
 use crate::sim::apps::model::{App, AppCx, Files, Launch, Shutdown, Work};
-use crate::sim::apps::script::{self, Command};
+use crate::sim::apps::script::{self, Command, Programs};
 use crate::sim::apps::wire;
 
 /// The data directory, as both images declare it.
@@ -198,7 +198,7 @@ fn note_unmodelled(cx: &mut AppCx<'_>) {
 impl App for Mysql {
     fn launch(&mut self, cx: &mut AppCx<'_>) -> Launch {
         let own = [self.daemon, "mysqld", "docker-entrypoint.sh"];
-        let (after, mut log) = match script::command(cx, &own) {
+        let (after, mut log) = match script::command(cx, &Programs { own: &own, app: self }) {
             Command::Main { after, log } => (after, log),
             other => return script::launch(other),
         };
@@ -288,10 +288,9 @@ impl App for Mysql {
         }
     }
 
-    fn has_binary(&self, name: &str) -> bool {
-        has_common_binary(name)
-            || ["mysql", "mysqladmin", "mariadb", "mariadb-admin", "healthcheck.sh", self.daemon]
-                .contains(&name)
+    fn has_binary(&self, name: &str) -> Option<bool> {
+        let own = ["mysql", "mysqladmin", "mariadb", "mariadb-admin", "healthcheck.sh", "bash"];
+        is_known(name, &own).or_else(|| is_known(name, &[self.daemon]))
     }
 }
 

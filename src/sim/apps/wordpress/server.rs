@@ -12,9 +12,9 @@ use super::pages::{Site, static_file};
 use super::{forms, rest};
 use crate::base::millis;
 use crate::sim::apps::access_log::AccessLog;
-use crate::sim::apps::generic::has_common_binary;
+use crate::sim::apps::generic::is_known;
 use crate::sim::apps::model::{App, AppCx, Launch, Shutdown, Work};
-use crate::sim::apps::script::{self, Command};
+use crate::sim::apps::script::{self, Command, Programs};
 use crate::sim::apps::wire;
 
 /// CPU time of a page (measured runs: 30 ms with opcache).
@@ -165,7 +165,7 @@ impl WordPress {
 
 impl App for WordPress {
     fn launch(&mut self, cx: &mut AppCx<'_>) -> Launch {
-        match script::command(cx, OWN) {
+        match script::command(cx, &Programs { own: OWN, app: self }) {
             Command::Main { after, log } => {
                 self.is_serving = true;
                 self.database = Config::read(cx.start);
@@ -219,7 +219,7 @@ impl App for WordPress {
         }
     }
 
-    fn has_binary(&self, name: &str) -> bool {
-        has_common_binary(name) || ["php", "apache2ctl", "apachectl", "curl"].contains(&name)
+    fn has_binary(&self, name: &str) -> Option<bool> {
+        is_known(name, &["php", "apache2ctl", "apachectl", "curl", "bash"])
     }
 }
