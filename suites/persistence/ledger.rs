@@ -1,7 +1,7 @@
 //! A ledger of acknowledged writes while pods of the front and the database are deleted in turn:
 //! none is lost.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +16,9 @@ use super::uploads::{database, writable_database};
 
 /// Pause between two writes.
 const WRITE_PERIOD: Duration = secs(2);
+/// Something is written before the first pod goes.
+const FIRST_WRITES: Deadline =
+    Deadline::new(secs(120), "a session holds on one replica only where replicas share no salts");
 /// The stack serves again after the last deletion.
 const READ_BACK: Deadline = Deadline::new(secs(90), "the database starts and the front reconnects");
 /// Tries of reading one entry back: a proxy may still know a pod that has gone.
@@ -38,21 +41,33 @@ struct Ledger {
     media: Vec<Media>,
 }
 
+impl Ledger {
+    fn holds_both(&self) -> bool {
+        !self.posts.is_empty() && !self.media.is_empty()
+    }
+}
+
 async fn run(trial: &Trial) -> Result<Held, Stop> {
     let front = &trial.target().front.workload;
     let database = database(trial)?;
     let wordpress = WordPress::of(trial).map_err(Stop::errored)?;
-    let done = Cell::new(false);
+    let (ledger, done) = (RefCell::new(Ledger::default()), Cell::new(false));
     let deletions = async {
+        let written = async || match ledger.borrow().holds_both() {
+            true => Ok(()),
+            false => Err("one of them is not".to_owned()),
+        };
+        // Where nothing is acknowledged while all is well, something may be while pods come and go.
+        let _ = wait::until_ok("a post and an upload are acknowledged", FIRST_WRITES, written).await;
         let deleted = delete_in_turn(trial, front, database).await;
         done.set(true);
         deleted
     };
-    let (deleted, ledger) = tokio::join!(deletions, keep_writing(trial, &wordpress, &done));
-    let n_deleted = deleted?;
+    let (deleted, ()) = tokio::join!(deletions, keep_writing(trial, &wordpress, &ledger, &done));
+    let (n_deleted, ledger) = (deleted?, ledger.into_inner());
     trial.enter(Phase::Assess);
     let n_written = ledger.posts.len() + ledger.media.len();
-    if ledger.posts.is_empty() || ledger.media.is_empty() {
+    if !ledger.holds_both() {
         let seen = format!("{n_written} writes were acknowledged");
         return Err(Stop::inconclusive("acknowledged posts and uploads", seen));
     }
@@ -87,8 +102,12 @@ async fn delete_in_turn(
 }
 
 /// Writes until told to stop; what is not acknowledged does not count.
-async fn keep_writing(trial: &Trial, wordpress: &WordPress<'_>, done: &Cell<bool>) -> Ledger {
-    let mut ledger = Ledger::default();
+async fn keep_writing(
+    trial: &Trial,
+    wordpress: &WordPress<'_>,
+    ledger: &RefCell<Ledger>,
+    done: &Cell<bool>,
+) {
     let mut session = None;
     while !done.get() {
         let name = format!("entry-{}", trial.unique());
@@ -102,12 +121,12 @@ async fn keep_writing(trial: &Trial, wordpress: &WordPress<'_>, done: &Cell<bool
             if posted.is_err() || uploaded.is_err() {
                 session = None;
             }
+            let mut ledger = ledger.borrow_mut();
             ledger.posts.extend(posted.ok().map(|id| (id, name)));
             ledger.media.extend(uploaded.ok());
         }
         tokio::time::sleep(WRITE_PERIOD).await;
     }
-    ledger
 }
 
 /// How many entries of each kind are lost, and what was seen of the first.
