@@ -4,6 +4,7 @@ mod database;
 mod entrypoint;
 mod forms;
 mod message;
+mod opcache;
 mod pages;
 mod rest;
 mod server;
