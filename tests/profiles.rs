@@ -81,7 +81,7 @@ fn a_memory_limit_that_is_too_low_is_pointed_at(#[case] minor: &str) {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests/stages/05-prestop/stack.yaml");
     let text = fs::read_to_string(stage).expect("the stage");
     let folder = tempfile::tempdir().expect("a folder");
-    let tight = text.replace("memory: 100Mi", "memory: 81Mi");
+    let tight = text.replace("memory: 100Mi", "memory: 64Mi");
     fs::write(folder.path().join("stack.yaml"), tight).expect("written");
     let mut request = support::request(folder.path(), &["rollout::no_failed_request"], 1, 1);
     request.profile = profile;
