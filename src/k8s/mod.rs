@@ -28,7 +28,8 @@ pub use node_selector::{fits_node, node_term_matches};
 pub use owner::controller_of;
 pub use percent::{Rounding, scaled_value};
 pub use pod::{
-    has_finished, is_pod_active, is_pod_ready, is_terminating, memory_kills, pod_condition,
+    has_finished, is_pod_active, is_pod_ready, is_terminating, killed_for_memory, memory_kills,
+    pod_condition,
 };
 pub use profile::Profile;
 pub use qos::qos_class;

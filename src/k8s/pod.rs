@@ -1,6 +1,6 @@
 //! Questions about pods.
 
-use k8s_openapi::api::core::v1::{Pod, PodCondition};
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod, PodCondition};
 
 /// The pod's condition of `condition_type`.
 pub fn pod_condition<'a>(pod: &'a Pod, condition_type: &str) -> Option<&'a PodCondition> {
@@ -33,8 +33,19 @@ pub fn is_pod_active(pod: &Pod) -> bool {
 /// from the runtime: `pkg/kubelet/kuberuntime/kuberuntime_container.go`).
 pub fn memory_kills(pod: &Pod) -> impl Iterator<Item = &str> {
     let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
-    let states = statuses.flat_map(|container| [&container.state, &container.last_state]);
-    let ends = states.filter_map(|state| state.as_ref()?.terminated.as_ref());
+    statuses.flat_map(kills_of).filter_map(|end| end.container_id.as_deref())
+}
+
+/// The number, in the pod's spec, of the first container of `pod` that was killed so.
+pub fn killed_for_memory(pod: &Pod) -> Option<usize> {
+    let statuses = pod.status.as_ref()?.container_statuses.iter().flatten();
+    let mut killed = statuses.filter(|container| kills_of(container).next().is_some());
+    let name = &killed.next()?.name;
+    pod.spec.as_ref()?.containers.iter().position(|container| container.name == *name)
+}
+
+fn kills_of(container: &ContainerStatus) -> impl Iterator<Item = &ContainerStateTerminated> {
+    let states = [&container.state, &container.last_state];
+    let ends = states.into_iter().filter_map(|state| state.as_ref()?.terminated.as_ref());
     ends.filter(|end| end.reason.as_deref() == Some("OOMKilled"))
-        .filter_map(|end| end.container_id.as_deref())
 }

@@ -13,8 +13,8 @@ use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 
 use crate::base::ObjectRef;
-use crate::k8s::is_pod_active;
-use crate::observe::{Moment, What};
+use crate::k8s::{is_pod_active, killed_for_memory};
+use crate::observe::{CauseClass, Moment, Verdict, What, container_field};
 use crate::wait::{self, Scope};
 
 use super::stop::Stop;
@@ -104,18 +104,28 @@ impl Trial {
         workload: &Workload,
         deadline: wait::Deadline,
     ) -> Result<(), Stop> {
-        match workload.kind {
+        let ended = match workload.kind {
             WorkloadKind::Deployment => {
                 let scope = self.deployment_scope(workload);
-                wait::until(&scope, &wait::deployment_rolled_out(), deadline).await?;
+                wait::until(&scope, &wait::deployment_rolled_out(), deadline).await.map(drop)
             }
             WorkloadKind::StatefulSet => {
                 let api: Api<StatefulSet> = Api::namespaced(self.client(), &workload.namespace);
                 let scope = Scope::named(api, &workload.name);
-                wait::until(&scope, &wait::stateful_set_ready(), deadline).await?;
+                wait::until(&scope, &wait::stateful_set_ready(), deadline).await.map(drop)
             }
+        };
+        let Err(error) = ended else { return Ok(()) };
+        let stop = Stop::from(error);
+        let pods = self.pods_of(workload).await.unwrap_or_default();
+        match pods.iter().find_map(|pod| killed_for_memory(pod)) {
+            Some(container) if stop.verdict == Verdict::Failed => {
+                let field = container_field(container, "resources.limits.memory");
+                let class = CauseClass::OutOfMemory;
+                Err(stop.because(self.cause_at(class, &workload.reference(), &field)))
+            }
+            _ => Err(stop),
         }
-        Ok(())
     }
 
     /// Applies a strategic merge patch to `workload`.

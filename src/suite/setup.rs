@@ -68,6 +68,9 @@ impl Trial {
 
     async fn await_workload(&self, workload: &Workload) -> Result<(), Stop> {
         let blame = |stop: Stop| {
+            if !stop.causes.is_empty() {
+                return stop;
+            }
             let field = workload.container_field("");
             stop.because(self.cause_at(CauseClass::NeverReady, &workload.reference(), &field))
         };
