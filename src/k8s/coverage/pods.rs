@@ -30,6 +30,7 @@ pub(super) const POD: &[Row] = &[
     ("spec.containers[].restartPolicy", Unmodelled(ALL)),
     ("spec.containers[].securityContext", Inert),
     ("spec.containers[].securityContext.appArmorProfile.localhostProfile", Unmodelled(ALL)),
+    ("spec.containers[].securityContext.capabilities.drop[]", Unmodelled(ALL)),
     ("spec.containers[].securityContext.readOnlyRootFilesystem", Unmodelled(ALL)),
     ("spec.containers[].securityContext.runAsGroup", Unmodelled(ALL)),
     ("spec.containers[].securityContext.runAsNonRoot", Unmodelled(ALL)),
@@ -107,6 +108,11 @@ pub(super) const POD: &[Row] = &[
 
 /// Values of unmodelled fields that ask for what happens without them.
 pub(super) const AS_USUAL: &[(&str, &[&str])] = &[
+    // No image here needs them; the others of the default set are for servers that give up root.
+    (
+        "spec.containers[].securityContext.capabilities.drop[]",
+        &["AUDIT_WRITE", "MKNOD", "NET_RAW", "SETFCAP", "SETPCAP", "SYS_CHROOT"],
+    ),
     // Official images start as root.
     ("spec.containers[].securityContext.runAsGroup", &["0"]),
     ("spec.containers[].securityContext.runAsUser", &["0"]),
