@@ -11,18 +11,34 @@ pub fn catalogue(image: &str, configured: &[GenericApp]) -> Option<Box<dyn App>>
     if let Some(app) = configured_for(image, configured) {
         return Some(Box::new(Server::configured(app)));
     }
+    if !is_official(name) {
+        return None;
+    }
     match name.rsplit('/').next().unwrap_or(name) {
         // The fpm variant speaks FastCGI, not HTTP.
         "wordpress" if !tag.contains("fpm") && !tag.starts_with("cli") => {
             Some(Box::new(WordPress::default()))
         }
         "mysql" => Some(Box::new(Mysql::official())),
-        "mariadb" => Some(Box::new(Mysql::mariadb())),
+        "mariadb" => Some(Box::new(Mysql::mariadb(tag))),
         "nginx" => Some(Box::new(Server::nginx(tag))),
         "busybox" => Some(Box::new(Idle::shell())),
         "pause" => Some(Box::new(Idle::pause())),
         _ => None,
     }
+}
+
+/// Whether an image is taken for the official one of its name: of Docker Hub's `library`, or a
+/// registry's copy of it. Others publish programs of the same names that are set up otherwise.
+fn is_official(name: &str) -> bool {
+    let path = canonical(name);
+    let owner = path.split('/').next().unwrap_or("");
+    let is_registry = owner.contains(['.', ':']) || owner == "localhost";
+    let of_others = ["bitnami", "bitnamilegacy", "bitnamisecure", "chainguard", "linuxserver"];
+    let publishers = ["cgr.dev", "lscr.io", "registry.redhat.io", "quay.io"];
+    (is_registry || !path.contains('/'))
+        && !publishers.contains(&owner)
+        && !path.split('/').any(|part| of_others.contains(&part))
 }
 
 /// The configured model of `image`.
@@ -63,6 +79,10 @@ mod tests {
     #[case("localhost:5000/team/mysql:8.4@sha256:0123", true)]
     #[case("wordpress:6.8-fpm-alpine", false)]
     #[case("ghcr.io/acme/shop:1", false)]
+    #[case("mirror.example.com/docker.io/library/wordpress:6", true)]
+    #[case("bitnami/wordpress:6.8.3", false)]
+    #[case("registry.example.com/bitnami/mysql:8.4", false)]
+    #[case("someone/wordpress:2", false)]
     fn images_are_known_by_their_last_path_component(#[case] image: &str, #[case] known: bool) {
         assert_eq!(catalogue(image, &[]).is_some(), known);
     }

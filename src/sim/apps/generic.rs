@@ -10,7 +10,7 @@ use http::{HeaderValue, Response, StatusCode};
 
 use super::access_log::AccessLog;
 use super::model::{App, AppCx, Files, GenericApp, Launch, Shutdown, Work};
-use super::script::{self, Command, Programs};
+use super::script::{self, Command, Main, Programs};
 use crate::base::millis;
 use crate::sim::machines::ContainerStart;
 
@@ -82,7 +82,7 @@ impl Server {
             keep_alive: HeaderValue::from_static("timeout=65"),
             listen_backlog: Some(511),
             is_nginx: true,
-            own: vec!["nginx", "docker-entrypoint.sh", "nginx-debug"],
+            own: vec!["nginx", "nginx-debug"],
             has_bash: !tag.contains("alpine"),
             is_serving: true,
             heeds: true,
@@ -116,15 +116,29 @@ fn page(path: &str, start: &ContainerStart, files: &dyn Files) -> StatusCode {
     }
 }
 
+/// nginx goes into the background unless it is told otherwise, and its container ends with the first
+/// process (`docker-nginx` has `CMD ["nginx", "-g", "daemon off;"]`).
+fn in_background(command: Command) -> Command {
+    match command {
+        Command::Main(Main { after, log, words, .. })
+            if !words.is_empty() && !words.join(" ").contains("daemon off") =>
+        {
+            Command::Ends { after: after + millis(50), code: 0, log }
+        }
+        other => other,
+    }
+}
+
 impl App for Server {
     fn launch(&mut self, cx: &mut AppCx<'_>) -> Launch {
         let command = if self.own.is_empty() {
             // A configured model stands for whatever command the stack runs.
-            Command::Main { after: Duration::ZERO, log: Vec::new() }
+            Command::Main(Main::default())
         } else {
-            script::command(cx, &Programs { own: &self.own, app: self })
+            script::command(cx, &Programs { own: &self.own, takes_options: false, app: self })
         };
-        let Command::Main { after, log } = command else {
+        let command = if self.is_nginx { in_background(command) } else { command };
+        let Command::Main(Main { after, log, .. }) = command else {
             (self.is_serving, self.heeds) = (false, false);
             return script::launch(command);
         };
@@ -212,7 +226,7 @@ impl App for Idle {
         let command = if bare {
             Command::Ends { after: millis(5), code: 0, log: Vec::new() }
         } else {
-            script::command(cx, &Programs { own: &[], app: self })
+            script::command(cx, &Programs { own: &[], takes_options: false, app: self })
         };
         script::launch(command)
     }
@@ -303,6 +317,15 @@ mod tests {
         bench.start.mounts = vec![mount("/etc/nginx/conf.d")];
         bench.launch(&mut Server::nginx("1.27"));
         assert_eq!(bench.notes, ["nginx with /etc/nginx/conf.d mounted"]);
+    }
+
+    #[test]
+    fn nginx_ends_when_it_goes_into_the_background() {
+        let mut bench = Bench::new("nginx");
+        bench.start.command = vec!["nginx".into()];
+        assert_eq!(bench.launch(&mut Server::nginx("1.27")).exits, Some((millis(50), 0)));
+        bench.start.command.extend(["-g".into(), "daemon off;".into()]);
+        assert_eq!(bench.launch(&mut Server::nginx("1.27")).exits, None);
     }
 
     #[test]

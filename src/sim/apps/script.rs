@@ -10,22 +10,39 @@ use crate::base::{millis, secs};
 /// What a command does as main process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Command {
-    /// The image's own program, after this time.
-    Main { after: Duration, log: Vec<String> },
+    /// The image's own program, after some time.
+    Main(Main),
     /// Something without a listener, that ends after some time with an exit code.
     Ends { after: Duration, code: i32, log: Vec<String> },
     /// Something without a listener that does not end.
     Runs { log: Vec<String> },
 }
 
+/// How the image's own program comes to run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Main {
+    /// It starts after this time.
+    pub after: Duration,
+    /// What was written before.
+    pub log: Vec<String>,
+    /// Its words, where the container states them; none when it runs as the image has it.
+    pub words: Vec<String>,
+    /// Whether the image's entrypoint does not run before it: a container's `command` takes its place.
+    pub is_bare: bool,
+}
+
 /// The programs of an image.
 pub(super) struct Programs<'a> {
-    /// The names of what it runs without a command.
+    /// The names of what it runs without a command, besides its entrypoint.
     pub own: &'a [&'a str],
+    /// Whether its entrypoint takes arguments alone for options of that program.
+    pub takes_options: bool,
     /// Knows which others it holds.
     pub app: &'a dyn App,
 }
 
+/// The entrypoint of the official images.
+const ENTRYPOINT: &str = "docker-entrypoint.sh";
 /// Time a process takes to start and end.
 const PROCESS: Duration = millis(5);
 /// Exit code of a shell for a program that does not exist.
@@ -40,12 +57,32 @@ const KEYWORDS: &[&str] = &[
 /// What the container runs. What is not understood is noted, and taken to succeed.
 pub(super) fn command(cx: &mut AppCx<'_>, programs: &Programs<'_>) -> Command {
     let start = cx.start;
-    let mut words: Vec<&str> =
-        start.command.iter().chain(&start.args).map(String::as_str).collect();
-    if start.command.is_empty() && words.first().is_none_or(|first| first.starts_with('-')) {
-        // Arguments alone are options of the entrypoint.
-        return Command::Main { after: Duration::ZERO, log: Vec::new() };
+    let words = start.command.iter().chain(&start.args).map(String::as_str);
+    let words: Vec<&str> = words.skip_while(|word| is_init(word)).collect();
+    let is_default = start.command.is_empty();
+    match words.first() {
+        None if is_default => Command::Main(Main::default()),
+        Some(_) if is_default => through_entrypoint(&words, programs, cx),
+        _ => run(&words, programs, cx),
     }
+}
+
+/// What the entrypoint does with its arguments: it prepares for the image's own program, and runs any
+/// other as it is.
+fn through_entrypoint(words: &[&str], programs: &Programs<'_>, cx: &mut AppCx<'_>) -> Command {
+    let Some(first) = words.first() else {
+        return Command::Ends { after: PROCESS, code: 0, log: Vec::new() };
+    };
+    if first.starts_with('-') && !programs.takes_options {
+        note(&words.join(" "), cx);
+    } else if !first.starts_with('-') && !programs.own.contains(&base_name(first)) {
+        return run(words, programs, cx);
+    }
+    let words = words.iter().map(|word| (*word).to_owned()).collect();
+    Command::Main(Main { words, ..Main::default() })
+}
+
+fn run(words: &[&str], programs: &Programs<'_>, cx: &mut AppCx<'_>) -> Command {
     let shell = words.first().map(|first| base_name(first));
     let is_shell = matches!(shell, Some("sh" | "bash" | "ash"));
     if is_shell && shell.is_some_and(|name| programs.app.has_binary(name) != Some(false)) {
@@ -58,10 +95,7 @@ pub(super) fn command(cx: &mut AppCx<'_>, programs: &Programs<'_>) -> Command {
         // Without a terminal it reads the end of its input.
         return Command::Ends { after: PROCESS, code: 0, log: Vec::new() };
     }
-    if words.first().is_some_and(|first| base_name(first) == "tini") {
-        words.retain(|word| !matches!(base_name(word), "tini" | "--"));
-    }
-    one(&words, programs, Duration::ZERO, Vec::new(), cx)
+    one(words, programs, Duration::ZERO, Vec::new(), cx)
 }
 
 /// The launch of a command that is not the image's own program.
@@ -69,18 +103,26 @@ pub(super) fn launch(command: Command) -> Launch {
     let base = Launch { memory_bytes: 1 << 20, n_workers: 1, ..Launch::default() };
     match command {
         Command::Ends { after, code, log } => Launch { exits: Some((after, code)), log, ..base },
-        Command::Runs { log } | Command::Main { log, .. } => Launch { log, ..base },
+        Command::Runs { log } | Command::Main(Main { log, .. }) => Launch { log, ..base },
     }
 }
 
 fn script(text: &str, programs: &Programs<'_>, cx: &mut AppCx<'_>) -> Command {
     let mut after = Duration::ZERO;
     let mut log = Vec::new();
-    if text.contains("while true") || text.contains("while :") || text.contains("tail -f") {
+    let waits = ["while true", "while :", "tail -f"].iter().any(|wait| text.contains(wait));
+    let is_own =
+        |word: &str| base_name(word) == ENTRYPOINT || programs.own.contains(&base_name(word));
+    if waits && !text.split_whitespace().any(is_own) {
         return Command::Runs { log };
     }
+    if text.contains(" & ") {
+        // What runs beside the rest is taken for done.
+        note(text, cx);
+    }
     let mut code = 0;
-    for step in text.split([';', '\n']).flat_map(|part| part.split("&&")) {
+    let joined = text.split([';', '\n']).flat_map(|part| part.split("&&"));
+    for step in joined.flat_map(|part| part.split(" & ")) {
         let words: Vec<&str> = step.split_whitespace().filter(|word| *word != "exec").collect();
         if words.is_empty() || words[0].starts_with('#') {
             continue;
@@ -159,7 +201,18 @@ fn one(
     };
     let ends = |after: Duration, code, log| Command::Ends { after, code, log };
     match program {
-        _ if programs.own.contains(&program) => Command::Main { after, log },
+        ENTRYPOINT => match through_entrypoint(&words[1..], programs, cx) {
+            Command::Main(main) => Command::Main(Main { after, log, ..main }),
+            Command::Ends { after: takes, code, log: lines } => {
+                log.extend(lines);
+                ends(after + takes, code, log)
+            }
+            forever => forever,
+        },
+        _ if programs.own.contains(&program) => {
+            let words = words.iter().map(|word| (*word).to_owned()).collect();
+            Command::Main(Main { after, log, words, is_bare: true })
+        }
         "sleep" => match words.get(1).copied().unwrap_or("") {
             "infinity" | "inf" => Command::Runs { log },
             text => match seconds(text) {
@@ -171,9 +224,13 @@ fn one(
             change_files(words, after, cx);
             ends(after + PROCESS, 0, log)
         }
-        "true" | ":" | "chown" | "chmod" | "mkdir" | "test" | "date" | "ls" | "cat" | "env"
-        | "set" | "cd" | "export" | "umask" => ends(after + PROCESS, 0, log),
-        _ if program.contains('=') => ends(after, 0, log),
+        "true" | ":" | "chown" | "chmod" | "mkdir" | "date" | "ls" | "set" | "umask" => {
+            ends(after + PROCESS, 0, log)
+        }
+        _ if program.contains('=') && words.len() > 1 => {
+            note(&words.join(" "), cx);
+            one(&words[1..], programs, after, log, cx)
+        }
         "false" => ends(after + PROCESS, 1, log),
         "echo" => {
             log.push(words[1..].join(" ").trim_matches(['"', '\'']).to_owned());
@@ -210,6 +267,11 @@ pub(in crate::sim) fn is_command_flag(arg: &str) -> bool {
     arg.starts_with('-') && !arg.starts_with("--") && arg.ends_with('c')
 }
 
+/// A program that only reaps the children of the one it starts.
+fn is_init(word: &str) -> bool {
+    matches!(base_name(word), "tini" | "--")
+}
+
 fn base_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
@@ -224,7 +286,12 @@ mod tests {
 
     fn run(bench: &mut Bench, own: &[&str]) -> Command {
         let app = Idle::shell();
-        bench.with(&mut Nobody, |cx| command(cx, &Programs { own, app: &app }))
+        let programs = Programs { own, takes_options: false, app: &app };
+        bench.with(&mut Nobody, |cx| command(cx, &programs))
+    }
+
+    fn words(words: &[&str]) -> Vec<String> {
+        words.iter().map(|word| (*word).to_owned()).collect()
     }
 
     #[rstest]
@@ -244,7 +311,7 @@ mod tests {
             Command::Ends { after, code, .. } => {
                 Some((u64::try_from(after.as_millis()).unwrap_or(0), code))
             }
-            Command::Runs { .. } | Command::Main { .. } => None,
+            Command::Runs { .. } | Command::Main(_) => None,
         };
         assert_eq!(got, expected);
         assert_eq!(bench.notes, [] as [&str; 0]);
@@ -255,8 +322,9 @@ mod tests {
         let mut bench = Bench::new("nginx");
         bench.start.command =
             ["sh", "-c", "sleep 7 && exec nginx -g 'daemon off'"].map(str::to_owned).into();
-        let main = Command::Main { after: secs(7), log: Vec::new() };
-        assert_eq!(run(&mut bench, &["nginx"]), main);
+        let words = words(&["nginx", "-g", "'daemon", "off'"]);
+        let main = Main { after: secs(7), log: Vec::new(), words, is_bare: true };
+        assert_eq!(run(&mut bench, &["nginx"]), Command::Main(main));
     }
 
     #[rstest]
@@ -266,12 +334,42 @@ mod tests {
     #[case("sleep 30; touch /ready; nginx")]
     #[case("rmdir /var/www/html/uploads && exec nginx")]
     #[case("/scripts/prepare.sh; nginx")]
+    #[case("tail -f /dev/null & exec nginx")]
+    #[case("while :; do sleep 6h; done & exec nginx")]
+    #[case("export HOST=db; exec nginx")]
+    #[case("HOST=db exec nginx")]
+    #[case("test -f /ready && nginx")]
     fn what_is_not_understood_is_noted_and_skipped(#[case] script: &str) {
         let mut bench = Bench::new("nginx");
         bench.start.command = ["sh", "-c", script].map(str::to_owned).into();
         let command = run(&mut bench, &["nginx"]);
-        assert!(matches!(command, Command::Main { .. }), "{command:?}");
-        assert_eq!(bench.notes.len(), 1, "{:?}", bench.notes);
+        assert!(matches!(command, Command::Main(_)), "{command:?}");
+        assert!(!bench.notes.is_empty());
+    }
+
+    /// A command takes the place of the entrypoint, arguments are handed to it.
+    #[rstest]
+    #[case(&[], &[], Some(false))]
+    #[case(&[], &["httpd"], Some(false))]
+    #[case(&["httpd"], &[], Some(true))]
+    #[case(&["docker-entrypoint.sh"], &["httpd"], Some(false))]
+    #[case(&["sh", "-c", "exec docker-entrypoint.sh httpd"], &[], Some(false))]
+    #[case(&["sh", "-c", "exec httpd"], &[], Some(true))]
+    #[case(&[], &["sh", "-c", "exec httpd"], Some(true))]
+    #[case(&["docker-entrypoint.sh"], &[], None)]
+    fn a_command_replaces_the_entrypoint(
+        #[case] command: &[&str],
+        #[case] args: &[&str],
+        #[case] is_bare: Option<bool>,
+    ) {
+        let mut bench = Bench::new("httpd");
+        (bench.start.command, bench.start.args) = (words(command), words(args));
+        let main = match run(&mut bench, &["httpd"]) {
+            Command::Main(main) => Some(main.is_bare),
+            _ => None,
+        };
+        assert_eq!(main, is_bare);
+        assert_eq!(bench.notes, [] as [&str; 0]);
     }
 
     #[rstest]

@@ -19,7 +19,8 @@ pub(super) struct Scope<'a> {
     pub(super) node: &'a str,
 }
 
-type Vars = Vec<(String, String)>;
+/// Variables by name.
+pub(super) type Vars = Vec<(String, String)>;
 
 /// The variables in the order they are set.
 ///
@@ -180,6 +181,12 @@ fn resource_value(scope: &Scope<'_>, field: &ResourceFieldSelector) -> String {
     let value = quantity.and_then(k8s::milli).unwrap_or(0);
     let divisor = field.divisor.as_ref().and_then(k8s::milli).filter(|&d| d > 0).unwrap_or(1000);
     value.div_ceil(divisor).to_string()
+}
+
+/// The words of a command with the container's variables
+/// (`pkg/kubelet/container/helpers.go:ExpandContainerCommandAndArgs`).
+pub(super) fn expand_words(words: Option<&Vec<String>>, vars: &Vars) -> Vec<String> {
+    words.into_iter().flatten().map(|word| expand(word, vars, &Vars::new())).collect()
 }
 
 /// `$(NAME)` of variables set before; `$$` is a dollar

@@ -55,7 +55,14 @@ pub(super) fn mount(worker: &Worker, desk: &mut Desk<'_, '_>) -> Mounting {
     let has_claims = volumes.iter().any(|volume| claims(&volume));
     if let Some(storage) = desk.volumes.filter(|_| has_claims) {
         match storage.mounts(&pod, &desk.agent.name, desk.cx) {
-            MountState::Ready(identities) => mounted.extend(identities),
+            MountState::Ready(identities) => {
+                for (_, identity) in
+                    identities.iter().filter(|each| storage.is_ext(&each.1, desk.cx))
+                {
+                    desk.machines.format_ext(identity);
+                }
+                mounted.extend(identities);
+            }
             MountState::Waiting(_) => {
                 waits.extend(volumes.iter().filter(claims).map(|volume| volume.name.as_str()));
             }

@@ -21,6 +21,14 @@ impl VolumeTrees {
         self.0.borrow_mut().insert(volume.to_owned(), tree);
     }
 
+    /// Gives a volume that nobody has used yet its first path; an empty folder ends with a slash.
+    pub(super) fn begin(&self, volume: &str, path: &str) {
+        let mut trees = self.0.borrow_mut();
+        trees
+            .entry(volume.to_owned())
+            .or_insert_with(|| Tree::from([(path.to_owned(), Bytes::new())]));
+    }
+
     /// Removes all volumes whose identity begins with `prefix`.
     pub(super) fn remove_prefix(&self, prefix: &str) {
         let mut trees = self.0.borrow_mut();

@@ -16,6 +16,8 @@ const EXEC_TIME: Duration = millis(20);
 const NOT_FOUND: i32 = 127;
 /// Exit code of a runtime that cannot run a program.
 const CANNOT_RUN: i32 = 126;
+/// Longer than any cluster lives, in seconds.
+const FOR_EVER_S: f64 = 1e9;
 /// Longest nesting of shells that is followed.
 const MAX_DEPTH: usize = 4;
 /// Programs that are only known to succeed, and do nothing that is modelled.
@@ -31,6 +33,25 @@ const CLIENTS: &[&str] = &[
     "pg_isready",
     "redis-cli",
 ];
+
+/// What asks a server to end: nothing but the process (SIGTERM), and the stop signals of the images.
+const STOP_SIGNALS: [&str; 13] = [
+    "",
+    "-TERM",
+    "-SIGTERM",
+    "-15",
+    "-s TERM",
+    "-QUIT",
+    "-SIGQUIT",
+    "-3",
+    "-s QUIT",
+    "-WINCH",
+    "-SIGWINCH",
+    "-28",
+    "-s WINCH",
+];
+/// Folders in which an image has no files of its own.
+const EMPTY_AT_START: [&str; 4] = ["/tmp/", "/run/", "/var/run/", "/dev/shm/"];
 
 /// Names of the container itself.
 const LOCAL: [&str; 2] = ["localhost", "127.0.0.1"];
@@ -154,23 +175,30 @@ impl Shell<'_> {
             "false" => ends(1),
             "exit" => ends(args.first().and_then(|code| code.parse().ok()).unwrap_or(0)),
             "test" | "[" => match args.strip_suffix(&["]"]).unwrap_or(args) {
-                ["-f" | "-e" | "-s" | "-r", path] => ends(i32::from(!self.exists(path))),
+                ["-f" | "-e" | "-s" | "-r", path] => self.finds(&[path]),
                 ["-d", path] => {
                     let folder = format!("{}/", path.trim_end_matches('/'));
-                    ends(i32::from(self.view().list(&folder).is_empty()))
+                    match self.view().list(&folder).is_empty() {
+                        true if self.may_be_of_the_image(path) => Effect::Unknown,
+                        is_empty => ends(i32::from(is_empty)),
+                    }
                 }
                 _ => Effect::Unknown,
             },
-            "cat" if !args.is_empty() => {
-                ends(i32::from(!args.iter().all(|path| self.exists(path))))
-            }
+            "cat" if !args.is_empty() => self.finds(args),
             "nginx" if args == ["-s", "quit"] || args == ["-s", "stop"] => Effect::StopsMain,
             "apachectl" | "apache2ctl"
                 if args.iter().any(|arg| matches!(*arg, "graceful-stop" | "stop")) =>
             {
                 Effect::StopsMain
             }
-            "kill" if args.last() == Some(&"1") => Effect::StopsMain,
+            "kill" if args.last() == Some(&"1") => {
+                match args[..args.len() - 1].join(" ").as_str() {
+                    "-0" => ends(0),
+                    signal if STOP_SIGNALS.contains(&signal) => Effect::StopsMain,
+                    _ => Effect::Unknown,
+                }
+            }
             "touch" | "rm" => ends(self.change_files(name, args)),
             "curl" | "wget" => self.http_client(name, args).map_or(Effect::Unknown, ends),
             _ if CLIENTS.contains(&name) => self.client(name, args).map_or(Effect::Unknown, ends),
@@ -197,7 +225,26 @@ impl Shell<'_> {
         if host.is_some_and(|host| !LOCAL.contains(&host)) {
             return None;
         }
+        if matches!(name, "mysql" | "mariadb") && !listening.is_empty() {
+            return self.logs_in(args);
+        }
         Some(i32::from(listening.is_empty()))
+    }
+
+    /// Whether a client that logs in is let in: the account `root` without a password, where there is
+    /// none; `None` where it names an account. The other clients only ask whether the server lives.
+    fn logs_in(&self, args: &[&str]) -> Option<i32> {
+        let named = |arg: &&str| {
+            ["-u", "-p", "--user", "--password", "--defaults"].iter().any(|o| arg.starts_with(o))
+        };
+        let env = &self.container.start.env;
+        if args.iter().any(named) || env.iter().any(|(name, _)| name == "MYSQL_PWD") {
+            return None;
+        }
+        let is_open = |(name, value): &(String, String)| {
+            name.ends_with("_ALLOW_EMPTY_PASSWORD") && !value.is_empty()
+        };
+        Some(i32::from(!env.iter().any(is_open)))
     }
 
     /// `curl` or `wget` of a URL in the same container; `None` where its exit code depends on more
@@ -269,6 +316,25 @@ impl Shell<'_> {
         self.container.app.as_ref().map_or(Some(true), |app| app.has_binary(name))
     }
 
+    /// Whether all of `paths` are there.
+    fn finds(&mut self, paths: &[&str]) -> Effect {
+        let missing: Vec<&str> = paths.iter().copied().filter(|path| !self.exists(path)).collect();
+        if missing.iter().any(|path| self.may_be_of_the_image(path)) {
+            return Effect::Unknown;
+        }
+        Effect::Ends { duration: Duration::ZERO, exit_code: i32::from(!missing.is_empty()) }
+    }
+
+    /// Whether an image could have brought `path` along: no model lists an image's files.
+    fn may_be_of_the_image(&self, path: &str) -> bool {
+        let mounts = self.container.start.mounts.iter();
+        let mut mounted = mounts.map(|mount| mount.path.trim_end_matches('/'));
+        let is_mounted = mounted.any(|at| {
+            path.strip_prefix(at).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        });
+        !is_mounted && !EMPTY_AT_START.iter().any(|folder| path.starts_with(folder))
+    }
+
     fn exists(&mut self, path: &str) -> bool {
         self.view().read(path).is_some()
     }
@@ -328,8 +394,11 @@ fn split_words(command: &str) -> Vec<String> {
     words
 }
 
-/// `20`, `0.5`, `20s`, `1m`, `1h`, as sleep of coreutils reads them.
+/// `20`, `0.5`, `20s`, `1m`, `1h`, `infinity`, as sleep of coreutils reads them.
 fn seconds(text: &str) -> Option<f64> {
+    if matches!(text, "inf" | "infinity") {
+        return Some(FOR_EVER_S);
+    }
     let (number, unit) = match text.char_indices().next_back()? {
         (at, 's') => (&text[..at], 1.0),
         (at, 'm') => (&text[..at], 60.0),
@@ -338,7 +407,7 @@ fn seconds(text: &str) -> Option<f64> {
         _ => (text, 1.0),
     };
     let time = number.parse::<f64>().ok()? * unit;
-    (time.is_finite() && (0.0..1e9).contains(&time)).then_some(time)
+    (time.is_finite() && (0.0..FOR_EVER_S).contains(&time)).then_some(time)
 }
 
 #[cfg(test)]
@@ -359,7 +428,7 @@ mod tests {
         assert_eq!(seconds("20"), Some(20.0));
         assert_eq!(seconds("1.5m"), Some(90.0));
         assert_eq!(seconds("-1"), None);
-        assert_eq!(seconds("inf"), None);
+        assert_eq!(seconds("infinity"), Some(FOR_EVER_S));
         assert_eq!(seconds("é"), None);
     }
 }

@@ -122,6 +122,12 @@ impl Machines {
         self.volumes.replace(volume, content);
     }
 
+    /// Makes a filesystem of the ext family on a disk that has none: it begins with one folder,
+    /// `lost+found` (`mke2fs(8)`).
+    pub fn format_ext(&mut self, volume: &str) {
+        self.volumes.begin(volume, "lost+found/");
+    }
+
     /// State of the main process; `None` for an unknown container.
     pub fn state(&self, id: ContainerId) -> Option<&ProcessState> {
         self.containers.get(&id).map(|container| &container.state)

@@ -83,7 +83,7 @@ impl Machines {
 
 impl App for TestApp {
     fn launch(&mut self, cx: &mut AppCx<'_>) -> Launch {
-        cx.files.write("/data/started", Bytes::from_static(b"yes"));
+        cx.files.write("/tmp/started", Bytes::from_static(b"yes"));
         let listens = vec![(80, millis(self.start_ms))];
         Launch {
             listens: if self.bare { Vec::new() } else { listens },

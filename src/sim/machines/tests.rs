@@ -136,11 +136,14 @@ fn commands_run_as_the_image_allows() {
     assert_eq!(exec(&mut world, &["/bin/sh", "-c", "sleep 5; sleep 2"]), (7, 0));
     assert_eq!(exec(&mut world, &["sh", "-c", "false && sleep 9"]), (0, 1));
     assert_eq!(exec(&mut world, &["bash", "-c", "sleep 5"]), (0, 127));
-    assert_eq!(exec(&mut world, &["test", "-f", "/data/started"]), (0, 0));
-    assert_eq!(exec(&mut world, &["cat", "/data/absent"]), (0, 1));
+    assert_eq!(exec(&mut world, &["test", "-f", "/tmp/started"]), (0, 0));
+    assert_eq!(exec(&mut world, &["cat", "/tmp/absent"]), (0, 1));
     assert_eq!(exec(&mut world, &["sh", "-c", "for i in 1 2; do sleep 1; done"]), (0, 0));
     let unknown = world.on_machines(|m, _| m.unmodelled_commands().len());
     assert_eq!(unknown, 1);
+    assert_eq!(exec(&mut world, &["cat", "/etc/hosts"]), (0, 0));
+    let unknown = world.on_machines(|m, _| m.unmodelled_commands().len());
+    assert_eq!(unknown, 2, "a file of the image");
     assert_eq!(exec(&mut world, &["touch", "/tmp/ready"]), (0, 0));
     assert_eq!(exec(&mut world, &["test", "-f", "/tmp/ready"]), (0, 0));
     assert_eq!(exec(&mut world, &["rm", "/tmp/ready"]), (0, 0));

@@ -26,6 +26,7 @@ use super::api::{Change, ChangeType, Obj};
 use super::bootstrap::ClusterSpec;
 use super::context::Cx;
 use attach::{AttachStep, Attachments, attaching_driver};
+use driver::Driver;
 use expand::{ExpandStep, Expansions};
 use provision::{ProvisionStep, Provisioning};
 use rook::{Operator, OperatorStep};
@@ -164,6 +165,18 @@ impl Volumes {
             }
         }
         MountState::Ready(mounted)
+    }
+
+    /// Whether the volume of this identity is a disk with a filesystem of the ext family: that of
+    /// ceph-csi's RBD images unless the class names another (`internal/rbd/nodeserver.go`).
+    pub fn is_ext(&self, identity: &str, cx: &Cx<'_>) -> bool {
+        let volume = identity.strip_prefix("pv/");
+        let volume = volume.and_then(|name| cx.api.get::<PersistentVolume>("", name));
+        let csi = volume.and_then(|volume| volume.spec.as_ref()?.csi.as_ref());
+        csi.is_some_and(|csi| {
+            let fs_type = csi.fs_type.as_deref().unwrap_or("ext4");
+            Driver::of(&csi.driver) == Some(Driver::Rbd) && fs_type.starts_with("ext")
+        })
     }
 
     fn mount(

@@ -10,7 +10,7 @@ use super::tables::{Database, Query};
 use crate::base::{millis, secs};
 use crate::sim::apps::generic::is_known;
 use crate::sim::apps::model::{App, AppCx, Files, Launch, Shutdown, Work};
-use crate::sim::apps::script::{self, Command, Programs};
+use crate::sim::apps::script::{self, Command, Main, Programs};
 use crate::sim::apps::wire;
 
 /// The data directory, as both images declare it.
@@ -42,6 +42,8 @@ pub(in crate::sim::apps) struct Mysql {
     accounts: BTreeMap<String, Account>,
     databases: BTreeMap<String, Database>,
     is_serving: bool,
+    /// Whether the image has its programs under the names that begin with `mysql`, if that is known.
+    has_mysql_names: Option<bool>,
 }
 
 #[derive(Clone, Debug)]
@@ -54,12 +56,19 @@ struct Account {
 impl Mysql {
     /// The official mysql image, version 8.
     pub(in crate::sim::apps) fn official() -> Self {
-        Mysql::new("MySQL", &["MYSQL_"], "mysqld", 380 << 20)
+        Mysql::new("MySQL", &["MYSQL_"], "mysqld", 380 << 20, Some(true))
     }
 
-    /// The official mariadb image.
-    pub(in crate::sim::apps) fn mariadb() -> Self {
-        Mysql::new("MariaDB", &["MARIADB_", "MYSQL_"], "mariadbd", 110 << 20)
+    /// The official mariadb image; from 11 on its programs go by their new names only
+    /// (MariaDB/mariadb-docker#512).
+    pub(in crate::sim::apps) fn mariadb(tag: &str) -> Self {
+        let major = tag.split(['.', '-']).next().and_then(|major| major.parse::<u32>().ok());
+        let old_names = major.map(|major| major < 11);
+        Mysql::new("MariaDB", &["MARIADB_", "MYSQL_"], "mariadbd", 110 << 20, old_names)
+    }
+
+    fn is_mariadb(&self) -> bool {
+        self.daemon == "mariadbd"
     }
 
     fn new(
@@ -67,6 +76,7 @@ impl Mysql {
         prefixes: &'static [&'static str],
         daemon: &'static str,
         memory_bytes: u64,
+        has_mysql_names: Option<bool>,
     ) -> Self {
         Mysql {
             name,
@@ -76,6 +86,7 @@ impl Mysql {
             accounts: BTreeMap::new(),
             databases: BTreeMap::new(),
             is_serving: false,
+            has_mysql_names,
         }
     }
 
@@ -100,6 +111,14 @@ impl Mysql {
                  - {prefix}ROOT_PASSWORD\n    - {prefix}ALLOW_EMPTY_PASSWORD\n    \
                  - {prefix}RANDOM_ROOT_PASSWORD"
             ));
+        }
+        // MariaDB's `mariadb-install-db` puts up with files that are there.
+        if !self.is_mariadb() && !cx.files.list(DATA).is_empty() {
+            return Some(
+                "[ERROR] [Server] --initialize specified but the data directory has files in it. \
+                 Aborting."
+                    .into(),
+            );
         }
         if self.setting(cx, "USER") == Some("root") {
             return Some(format!(
@@ -179,16 +198,43 @@ fn load_accounts(files: &dyn Files) -> BTreeMap<String, Account> {
         .collect()
 }
 
-/// Options that change nothing a stack is judged by.
-const HARMLESS_OPTIONS: [&str; 3] = ["--character-set-server", "--collation-server", "--loose-"];
+/// Options that change nothing a stack is judged by, and the beginnings of their values.
+const HARMLESS_OPTIONS: [(&str, &[&str]); 3] = [
+    ("--character-set-server", &["=utf8", "=latin1"]),
+    ("--collation-server", &["=utf8", "=latin1"]),
+    ("--loose-", &[""]),
+];
+/// Where the server and the entrypoint look for what the model does not read.
+const SETTINGS: [&str; 3] = ["/etc/mysql", "/etc/my.cnf", "/docker-entrypoint-initdb.d"];
 
-/// Options of the server and the entrypoint's `_FILE` variables (docker-library/mysql
-/// `docker-entrypoint.sh:file_env`) are not acted on.
-fn note_unmodelled(cx: &mut AppCx<'_>) {
-    let words = cx.start.command.iter().chain(&cx.start.args);
-    let options = words.filter(|word| word.starts_with('-'));
-    let matter = |word: &&String| !HARMLESS_OPTIONS.iter().any(|known| word.starts_with(known));
-    cx.notes.extend(options.filter(matter).map(|word| format!("{word} of mysqld")));
+impl Mysql {
+    /// What is not acted on: options of the server, its configuration and first statements, the
+    /// entrypoint's `_FILE` variables (docker-library/mysql `docker-entrypoint.sh:file_env`), and a
+    /// server that runs without the entrypoint, which initialises and gives up root.
+    fn note_unmodelled(&self, main: &Main, cx: &mut AppCx<'_>) {
+        let is_harmless = |word: &str| {
+            HARMLESS_OPTIONS.iter().any(|(option, values)| {
+                word.strip_prefix(option).is_some_and(|rest| {
+                    rest.is_empty() || values.iter().any(|value| rest.starts_with(value))
+                })
+            })
+        };
+        let options = main.words.iter().filter(|word| word.starts_with('-') && !is_harmless(word));
+        cx.notes.extend(options.map(|word| format!("{word} of mysqld")));
+        let program = main.words.first().filter(|word| !word.starts_with('-'));
+        let is_there = |name: &String| self.has_binary(name) == Some(true);
+        cx.notes.extend(program.filter(|name| main.is_bare || !is_there(name)).cloned());
+        let mounts = cx.start.mounts.iter().map(|mount| &mount.path);
+        let settings = mounts.filter(|path| SETTINGS.iter().any(|place| path.starts_with(place)));
+        cx.notes.extend(settings.map(|path| format!("{path} mounted in {}", self.name)));
+        let host = self.setting(cx, "ROOT_HOST").filter(|host| *host != "%");
+        let host = host.map(|host| format!("{}ROOT_HOST={host}", self.prefixes[0]));
+        cx.notes.extend(host);
+        note_files(cx);
+    }
+}
+
+fn note_files(cx: &mut AppCx<'_>) {
     let names = cx.start.env.iter().map(|(name, _)| name).filter(|name| {
         name.ends_with("_FILE") && (name.starts_with("MYSQL_") || name.starts_with("MARIADB_"))
     });
@@ -197,12 +243,14 @@ fn note_unmodelled(cx: &mut AppCx<'_>) {
 
 impl App for Mysql {
     fn launch(&mut self, cx: &mut AppCx<'_>) -> Launch {
-        let own = [self.daemon, "mysqld", "docker-entrypoint.sh"];
-        let (after, mut log) = match script::command(cx, &Programs { own: &own, app: self }) {
-            Command::Main { after, log } => (after, log),
+        let own = [self.daemon, "mysqld"];
+        let programs = Programs { own: &own, takes_options: true, app: self };
+        let main = match script::command(cx, &programs) {
+            Command::Main(main) => main,
             other => return script::launch(other),
         };
-        note_unmodelled(cx);
+        self.note_unmodelled(&main, cx);
+        let Main { after, mut log, .. } = main;
         log.push(format!(
             "[Note] [Entrypoint]: Entrypoint script for {} Server started.",
             self.name
@@ -289,8 +337,11 @@ impl App for Mysql {
     }
 
     fn has_binary(&self, name: &str) -> Option<bool> {
-        let own = ["mysql", "mysqladmin", "mariadb", "mariadb-admin", "healthcheck.sh", "bash"];
-        is_known(name, &own).or_else(|| is_known(name, &[self.daemon]))
+        match name {
+            "mariadb" | "mariadb-admin" | "mariadbd" | "healthcheck.sh" => Some(self.is_mariadb()),
+            "mysql" | "mysqladmin" | "mysqld" => self.has_mysql_names,
+            _ => is_known(name, &["bash"]),
+        }
     }
 }
 
@@ -298,6 +349,7 @@ impl App for Mysql {
 mod tests {
     use super::*;
     use crate::sim::apps::testing::Bench;
+    use crate::sim::machines::Mount;
 
     const ENV: &[(&str, &str)] = &[
         ("MYSQL_ROOT_PASSWORD", "r"),
@@ -349,6 +401,39 @@ mod tests {
         let mut empty = Mysql::official();
         bench.launch(&mut empty);
         assert_eq!(ask(&mut bench, &mut empty, &["u", "p", "blog", "get", &id])[1], "1146");
+    }
+
+    #[test]
+    fn a_disk_with_lost_and_found_is_not_initialised() {
+        for (mut app, starts) in [(Mysql::official(), false), (Mysql::mariadb("11.8"), true)] {
+            let mut bench = Bench::new("database").env(ENV);
+            bench.disk.0.insert(format!("{DATA}lost+found/"), Bytes::new());
+            let launch = bench.launch(&mut app);
+            assert_eq!(launch.exits.is_none(), starts, "{:?}", launch.log);
+        }
+    }
+
+    #[test]
+    fn programs_go_by_the_names_of_their_image() {
+        let has = |app: &Mysql| ["mysqladmin", "mariadb-admin"].map(|name| app.has_binary(name));
+        assert_eq!(has(&Mysql::official()), [Some(true), Some(false)]);
+        assert_eq!(has(&Mysql::mariadb("10.11")), [Some(true), Some(true)]);
+        assert_eq!(has(&Mysql::mariadb("11.8-noble")), [Some(false), Some(true)]);
+        assert_eq!(has(&Mysql::mariadb("lts")), [None, Some(true)]);
+    }
+
+    #[test]
+    fn a_server_without_its_entrypoint_and_its_files_are_noted() {
+        let mut bench = Bench::new("mysql").env(ENV);
+        bench.start.command = vec!["mysqld".into()];
+        bench.start.mounts = vec![Mount {
+            path: "/etc/mysql/conf.d".into(),
+            volume: "v".into(),
+            sub_path: String::new(),
+            read_only: true,
+        }];
+        bench.launch(&mut Mysql::official());
+        assert_eq!(bench.notes, ["mysqld", "/etc/mysql/conf.d mounted in MySQL"]);
     }
 
     #[test]

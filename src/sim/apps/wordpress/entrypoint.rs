@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::base::millis;
 use crate::sim::apps::model::{AppCx, Launch};
+use crate::sim::apps::script::Main;
 
 /// The document root, a volume of the image.
 pub(super) const ROOT: &str = "/var/www/html/";
@@ -39,10 +40,16 @@ const SALT_NAMES: [&str; 8] = [
     "NONCE_SALT",
 ];
 
-/// Copies what is missing, and tells how Apache comes up `after` the command's own delay.
-pub(super) fn run(after: Duration, mut log: Vec<String>, cx: &mut AppCx<'_>) -> Launch {
+/// Copies what is missing, unless a command took the entrypoint's place, and tells how Apache comes up.
+pub(super) fn run(main: Main, cx: &mut AppCx<'_>) -> Launch {
+    let Main { after, mut log, words, is_bare } = main;
+    let is_background = words.first().is_some_and(|program| program.ends_with("apache2"))
+        && !words.join(" ").contains("FOREGROUND");
+    if is_background {
+        cx.notes.push(words.join(" "));
+    }
     let base = Launch { n_workers: N_WORKERS, listen_backlog: LISTEN_BACKLOG, ..Launch::default() };
-    let copies = cx.files.read(INDEX).is_none();
+    let copies = !is_bare && cx.files.read(INDEX).is_none();
     if copies {
         log.push("WordPress not found in /var/www/html - copying now...".into());
         if !cx.files.write(INDEX, Bytes::from_static(b"<?php // wp-blog-header.php")) {
@@ -52,7 +59,7 @@ pub(super) fn run(after: Duration, mut log: Vec<String>, cx: &mut AppCx<'_>) -> 
         log.push("Complete! WordPress has been successfully copied to /var/www/html".into());
     }
     let has_settings = cx.start.env.iter().any(|(name, _)| name.starts_with("WORDPRESS_"));
-    if cx.files.read(CONFIG).is_none() && has_settings {
+    if !is_bare && cx.files.read(CONFIG).is_none() && has_settings {
         log.push(
             "No 'wp-config.php' found in /var/www/html, but 'WORDPRESS_...' variables supplied; \
                   copying 'wp-config-docker.php'"

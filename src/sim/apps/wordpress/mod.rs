@@ -11,5 +11,6 @@ mod server;
 mod session;
 #[cfg(test)]
 mod tests;
+mod unmodelled;
 
 pub(super) use server::WordPress;

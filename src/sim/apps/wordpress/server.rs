@@ -10,6 +10,7 @@ use super::entrypoint::{self, CONFIG, INDEX};
 use super::message::{html, query_value, redirect, scheme};
 use super::opcache::Opcache;
 use super::pages::{Site, static_file};
+use super::unmodelled::{self, OTHER_SCRIPTS};
 use super::{forms, rest};
 use crate::base::millis;
 use crate::sim::apps::access_log::AccessLog;
@@ -27,7 +28,7 @@ const STATIC_CPU: Duration = Duration::from_micros(500);
 const PAGE_MEMORY: u64 = 4 << 20;
 const STATIC_MEMORY: u64 = 1 << 20;
 /// The image's own programs.
-const OWN: &[&str] = &["apache2-foreground", "docker-entrypoint.sh", "apache2"];
+const OWN: &[&str] = &["apache2-foreground", "apache2"];
 /// Apache ends this long after its last request.
 const EXIT: Duration = millis(100);
 
@@ -148,6 +149,9 @@ impl WordPress {
             site: &mut self.site,
         };
         let path = request.uri().path();
+        if OTHER_SCRIPTS.contains(&path) {
+            cx.notes.push(format!("{path} of WordPress"));
+        }
         let rest_route = query_value(request, "rest_route");
         let response = match path {
             "/wp-admin/install.php" => forms::install(&mut visit, request, cx),
@@ -168,16 +172,12 @@ impl WordPress {
 
 impl App for WordPress {
     fn launch(&mut self, cx: &mut AppCx<'_>) -> Launch {
-        match script::command(cx, &Programs { own: OWN, app: self }) {
-            Command::Main { after, log } => {
+        match script::command(cx, &Programs { own: OWN, takes_options: false, app: self }) {
+            Command::Main(main) => {
                 self.is_serving = true;
                 self.database = Config::read(cx.start);
-                // `getenv_docker` of wp-config-docker.php reads them; the model does not.
-                let names = cx.start.env.iter().map(|(name, _)| name);
-                let files =
-                    names.filter(|name| name.starts_with("WORDPRESS_") && name.ends_with("_FILE"));
-                cx.notes.extend(files.map(|name| format!("the variable {name}")));
-                entrypoint::run(after, log, cx)
+                unmodelled::note(cx);
+                entrypoint::run(main, cx)
             }
             other => script::launch(other),
         }

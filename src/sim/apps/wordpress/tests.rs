@@ -235,6 +235,16 @@ fn the_first_start_copies_files_and_later_ones_are_shorter() {
 }
 
 #[test]
+fn nothing_is_copied_where_a_command_replaces_the_entrypoint() {
+    let mut site = Site { bench: Bench::new("wordpress").env(ENV), app: WordPress::default() };
+    site.bench.start.command = vec!["apache2-foreground".into()];
+    site.bench.launch(&mut site.app);
+    let mut db = Db::new();
+    assert_eq!(site.get(&mut db, "/", &[]).status(), 403);
+    assert_eq!(site.bench.notes, [] as [&str; 0]);
+}
+
+#[test]
 fn the_log_carries_path_and_query() {
     let (mut db, mut site) = (Db::new(), Site::new(ENV));
     let get = request("GET", "/?marker=42", &[], "");

@@ -48,7 +48,7 @@ fn readiness_keeps_the_phase_of_the_start_in_newer_minors() {
 #[test]
 fn a_failing_readiness_probe_takes_the_pod_out_and_back_in() {
     let mut world = world("1.30", 3);
-    let probe = json!({"exec": {"command": ["cat", "/data/started"]}, "periodSeconds": 5,
+    let probe = json!({"exec": {"command": ["cat", "/tmp/started"]}, "periodSeconds": 5,
         "failureThreshold": 3});
     create(&mut world, pod(json!({"readinessProbe": probe}), json!({})));
     seconds_until(&mut world, 20, is_ready);
@@ -67,7 +67,7 @@ fn a_failing_readiness_probe_takes_the_pod_out_and_back_in() {
 
 /// Writes or removes the file that the probe looks for, as the program itself would.
 fn set_file(world: &mut World, uid: &str, present: bool) {
-    world.on_machines(|machines, _| machines.write_for_test(uid, "c", "/data/started", present));
+    world.on_machines(|machines, _| machines.write_for_test(uid, "c", "/tmp/started", present));
 }
 
 #[test]
