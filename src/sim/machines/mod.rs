@@ -4,6 +4,7 @@
 //! Time and errors: a finished or cut request is told to `Net` as an event; exits are told to the kubelet.
 //! Source: kubelet/cm/helpers_linux.go (shares, quota), Linux process rules. Proof: machines/tests.
 
+mod clients;
 mod container;
 mod cpu;
 mod files;

@@ -2,5 +2,6 @@
 
 mod server;
 mod tables;
+mod unmodelled;
 
 pub(super) use server::Mysql;
