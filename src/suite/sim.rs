@@ -51,7 +51,9 @@ pub(super) fn run_trial(
         } else {
             return judged;
         };
-        let (verdict, message) = (judged.verdict, judged.message);
+        // What was expected and seen; more would hide what is to be done.
+        let message: Vec<&str> = judged.message.lines().take(2).collect();
+        let (verdict, message) = (judged.verdict, message.join("\n"));
         Judged::without_cluster(format!("the simulator {lacks}\nit saw: {verdict}: {message}"))
     })?;
     let virtual_ms = u64::try_from(run.virtual_time.as_millis()).unwrap_or(u64::MAX);
