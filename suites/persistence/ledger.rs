@@ -58,7 +58,8 @@ async fn run(trial: &Trial) -> Result<Held, Stop> {
             false => Err("one of them is not".to_owned()),
         };
         // Where nothing is acknowledged while all is well, something may be while pods come and go.
-        let _ = wait::until_ok("a post and an upload are acknowledged", FIRST_WRITES, written).await;
+        let _ =
+            wait::until_ok("a post and an upload are acknowledged", FIRST_WRITES, written).await;
         let deleted = delete_in_turn(trial, front, database).await;
         done.set(true);
         deleted
