@@ -1,10 +1,12 @@
 //! The front: one way in, the rule that a request there takes, and the workload behind it, chosen
 //! together, so that load and actions meet the same pods.
 
+use k8s_openapi::api::core::v1::ServicePort;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
 use crate::base::ObjectRef;
+use crate::k8s::is_backend_port;
 use crate::suite::routes::{Destination, Route, Routes};
 use crate::suite::target::{Front, Program, WayIn, Workload};
 
@@ -176,14 +178,11 @@ fn service_of<'a>(objects: &'a [(ObjectRef, &'a Value)], to: &Destination) -> Op
         .find(|(object, _)| object.name == to.service && object.namespace == to.namespace)
 }
 
-/// The port of a Service that a rule names by number or name, else its first.
+/// The port of a Service that a rule means, as the controller finds it, else its first.
 fn named_port<'a>(service: &'a Value, named: Option<&IntOrString>) -> Option<&'a Value> {
-    let is_named = |port: &&Value| match named {
-        Some(IntOrString::Int(number)) => {
-            port.get("port").and_then(Value::as_i64) == Some((*number).into())
-        }
-        Some(IntOrString::String(name)) => text(port, "/name").as_ref() == Some(name),
-        None => false,
+    let is_named = |port: &&Value| {
+        let port = serde_json::from_value::<ServicePort>((*port).clone());
+        named.is_some_and(|named| port.is_ok_and(|port| is_backend_port(&port, named)))
     };
     let mut ports = items(service, "/spec/ports");
     ports.find(is_named).or_else(|| items(service, "/spec/ports").next())

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use k8s_openapi::api::networking::v1::{
     HTTPIngressPath, Ingress, IngressBackend, IngressServiceBackend, IngressTLS,
 };
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::super::endpoints::Key;
 use crate::base::secs;
@@ -118,15 +119,9 @@ pub(in super::super) struct Servers {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct UpstreamSource {
     pub service: Key,
-    pub port: ServicePortRef,
+    /// How the Ingress names the port of the Service.
+    pub port: IntOrString,
     pub service_upstream: bool,
-}
-
-/// How an Ingress names the port of a Service.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum ServicePortRef {
-    Number(i32),
-    Name(String),
 }
 
 /// The whole configuration before addresses and certificates are looked up.
@@ -193,13 +188,13 @@ impl Wanted {
         let IngressServiceBackend { name, port } = backend.service.as_ref()?;
         let port = port.as_ref()?;
         let port = match (&port.name, port.number) {
-            (Some(name), _) if !name.is_empty() => ServicePortRef::Name(name.clone()),
-            (_, Some(number)) => ServicePortRef::Number(number),
+            (Some(name), _) if !name.is_empty() => IntOrString::String(name.clone()),
+            (_, Some(number)) => IntOrString::Int(number),
             _ => return None,
         };
         let shown = match &port {
-            ServicePortRef::Number(number) => number.to_string(),
-            ServicePortRef::Name(name) => name.clone(),
+            IntOrString::Int(number) => number.to_string(),
+            IntOrString::String(name) => name.clone(),
         };
         let upstream: Arc<str> = format!("{namespace}-{name}-{shown}").into();
         let source = UpstreamSource {

@@ -4,14 +4,16 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{Secret, ServiceSpec};
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::super::endpoints::Endpoints;
-use super::config::{Certificate, Servers, ServicePortRef, UpstreamSource, Wanted};
+use super::config::{Certificate, Servers, UpstreamSource, Wanted};
 use super::tls;
 use super::upstream::{Peer, Pool, Upstream};
 use crate::base::{ObjectRef, SimTime, millis, secs};
+use crate::k8s::is_backend_port;
 use crate::sim::api::{Change, Kind, Obj, Objects};
 use crate::sim::context::Cx;
 use crate::sim::fact::FactKind;
@@ -306,8 +308,8 @@ impl IngressController {
     }
 }
 
-/// The addresses of an upstream: ready endpoints, whatever else they are
-/// (`internal/ingress/controller/endpointslices.go`), or the cluster address.
+/// The addresses of an upstream: the cluster address if it is asked for, else the ready endpoints,
+/// whatever else they are (`internal/ingress/controller/endpointslices.go`).
 fn resolve(source: &UpstreamSource, endpoints: &Endpoints, revision: u64) -> Vec<Peer> {
     let Some(id) = endpoints.by_key(&source.service) else {
         return Vec::new();
@@ -316,25 +318,33 @@ fn resolve(source: &UpstreamSource, endpoints: &Endpoints, revision: u64) -> Vec
     else {
         return Vec::new();
     };
-    let port = spec.ports.iter().flatten().find(|port| match &source.port {
-        ServicePortRef::Number(number) => port.port == *number,
-        ServicePortRef::Name(name) => port.name.as_ref() == Some(name),
-    });
-    let Some(port) = port else {
+    if let Some(peer) = cluster_address(spec, source) {
+        return vec![peer];
+    }
+    let mut ports = spec.ports.iter().flatten();
+    let Some(port) = ports.find(|port| is_backend_port(port, &source.port)) else {
         return Vec::new();
     };
-    if source.service_upstream {
-        let ip = spec.cluster_ip.as_deref().filter(|ip| *ip != "None");
-        let number = u16::try_from(port.port).ok();
-        let peer = ip.zip(number).map(|(ip, port)| Peer {
-            ip: Arc::from(ip),
-            port,
-            node: None,
-            pod: None,
-        });
-        return peer.into_iter().collect();
-    }
     let backends = endpoints.backends(id, port.name.as_deref().unwrap_or(""), revision);
     let ready = backends.into_iter().filter(|backend| backend.ready);
     ready.map(|b| Peer { ip: b.ip, port: b.port, node: b.node, pod: b.pod }).collect()
+}
+
+/// The cluster address of a Service, if the Ingress wants it: a number is dialled as it is, a name
+/// is looked up among the names alone (`controller.go:getServiceClusterEndpoint`). Without one the
+/// endpoints serve (`controller.go:createUpstreams`).
+fn cluster_address(spec: &ServiceSpec, source: &UpstreamSource) -> Option<Peer> {
+    if !source.service_upstream {
+        return None;
+    }
+    let ip = spec.cluster_ip.as_deref().filter(|ip| !matches!(*ip, "" | "None"))?;
+    let number = match &source.port {
+        IntOrString::Int(number) => *number,
+        IntOrString::String(name) => {
+            let mut ports = spec.ports.iter().flatten();
+            ports.find(|port| port.name.as_ref() == Some(name))?.port
+        }
+    };
+    let port = u16::try_from(number).ok()?;
+    Some(Peer { ip: Arc::from(ip), port, node: None, pod: None })
 }

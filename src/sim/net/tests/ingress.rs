@@ -79,6 +79,49 @@ fn a_new_ingress_is_404_then_503_then_serves() {
 }
 
 #[test]
+fn a_backend_is_named_by_the_port_its_target_or_its_name() {
+    for (target, named, expected) in [
+        (json!(80), json!({"number": 8080}), 200),
+        (json!(80), json!({"number": 80}), 200),
+        (json!("entry"), json!({"name": "entry"}), 200),
+        (json!("entry"), json!({"name": "http"}), 200),
+        (json!("entry"), json!({"number": 80}), 503),
+    ] {
+        let mut value = ingress(json!({}), json!([]));
+        let port = "/spec/rules/0/http/paths/0/backend/service/port";
+        *value.pointer_mut(port).expect("its port") = named.clone();
+        let mut rig = Rig::new("1.37");
+        rig.service(json!({"ports": [{"name": "http", "port": 8080, "targetPort": target}]}));
+        rig.pod("a", "nginx", 0);
+        rig.create::<Ingress>(value);
+        rig.run(secs(10));
+        assert_eq!(status(&rig.get(0, 80)), Ok(expected), "{named} to {target}");
+    }
+}
+
+/// `controller.go:getServiceClusterEndpoint`: a number is dialled at the cluster address as it is.
+#[test]
+fn with_service_upstream_the_number_is_the_services_own() {
+    let annotations = json!({"nginx.ingress.kubernetes.io/service-upstream": "true"});
+    for (target, named, is_served) in [
+        (json!(80), json!({"number": 8080}), true),
+        (json!(80), json!({"name": "http"}), true),
+        (json!(80), json!({"number": 80}), false),
+        (json!("entry"), json!({"name": "entry"}), true),
+    ] {
+        let mut value = ingress(annotations.clone(), json!([]));
+        let port = "/spec/rules/0/http/paths/0/backend/service/port";
+        *value.pointer_mut(port).expect("its port") = named.clone();
+        let mut rig = Rig::new("1.37");
+        rig.service(json!({"ports": [{"name": "http", "port": 8080, "targetPort": target}]}));
+        rig.pod("a", "nginx", 0);
+        rig.create::<Ingress>(value);
+        rig.run(secs(10));
+        assert_eq!(status(&rig.get(0, 80)) == Ok(200), is_served, "{named} to {target}");
+    }
+}
+
+#[test]
 fn peers_take_turns_and_the_program_sees_who_asked() {
     let (mut rig, _) = rig(3, ingress(json!({}), json!([])));
     let mut met_by: BTreeMap<String, usize> = BTreeMap::new();

@@ -134,6 +134,12 @@ fn the_container_that_serves_listens_on_the_port_that_the_ingress_names() {
     let port = "/spec/rules/0/http/paths/0/backend/service/port";
     *ingress.pointer_mut(port).expect("its port") = json!({"name": "metrics"});
     assert_eq!(found(&values).workload.container_name(), Some("exporter"));
+    for named in [json!({"name": "web"}), json!({"number": 80})] {
+        let ingress = values.last_mut().expect("the Ingress");
+        *ingress.pointer_mut(port).expect("its port") = named;
+        let front = found(&values);
+        assert_eq!((front.port, front.workload.container_name()), (80, Some("main")));
+    }
 }
 
 #[test]
