@@ -1,6 +1,7 @@
 //! The ingress controller: one ingress-nginx on the control-plane node.
 
 mod config;
+mod key_pair;
 mod route;
 mod sync;
 mod tls;

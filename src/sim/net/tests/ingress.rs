@@ -13,7 +13,8 @@ use super::rig::{Rig, TestPod, met, status};
 use crate::base::{millis, secs};
 use crate::sim::net::{CallFailure, CallResult, ClientCall, HopState};
 
-const KEY: &str = "-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----\n";
+/// A certificate for named.test, and its key.
+const PAIR: &str = include_str!("../ingress/fixtures/rsa.pem");
 
 fn ingress(annotations: Value, tls: Value) -> Value {
     json!({
@@ -153,19 +154,18 @@ fn plain_requests_are_redirected_once_the_host_has_tls_even_without_its_secret()
 
 #[test]
 fn the_secrets_certificate_is_presented_for_the_host_it_covers() {
-    let pem = include_str!("../ingress/fallback.pem");
-    let tls = json!([{"hosts": ["ingress.local", "shop.test"], "secretName": "cert"}]);
+    let tls = json!([{"hosts": ["named.test", "shop.test"], "secretName": "cert"}]);
     let mut value = ingress(json!({}), tls);
     let mut rule = value["spec"]["rules"][0].clone();
-    rule["host"] = "ingress.local".into();
+    rule["host"] = "named.test".into();
     value["spec"]["rules"].as_array_mut().expect("rules").push(rule);
     let (mut rig, _) = rig(1, value);
     rig.create::<Secret>(json!({
         "metadata": {"name": "cert", "namespace": "web"}, "type": "kubernetes.io/tls",
-        "data": {"tls.crt": STANDARD.encode(pem), "tls.key": STANDARD.encode(KEY)},
+        "data": {"tls.crt": STANDARD.encode(PAIR), "tls.key": STANDARD.encode(PAIR)},
     }));
     rig.run(secs(5));
-    for (host, fallback) in [("ingress.local", false), ("shop.test", true), ("other.test", true)] {
+    for (host, fallback) in [("named.test", false), ("shop.test", true), ("other.test", true)] {
         let call = https(&rig, host);
         let CallResult::Response { tls: Some(tls), .. } = rig.send(call) else {
             panic!("no TLS facts")
@@ -176,23 +176,22 @@ fn the_secrets_certificate_is_presented_for_the_host_it_covers() {
 
 #[test]
 fn a_host_that_no_section_names_gets_the_certificate_that_names_it() {
-    let pem = include_str!("../ingress/fallback.pem");
     let absent = json!({"secretName": "absent"});
     for tls in [
         json!([absent, {"secretName": "cert"}]),
-        json!([{"hosts": ["*.local"], "secretName": "cert"}]),
+        json!([{"hosts": ["*.test"], "secretName": "cert"}]),
     ] {
         let mut value = ingress(json!({}), tls);
         let mut rule = value["spec"]["rules"][0].clone();
-        rule["host"] = "ingress.local".into();
+        rule["host"] = "named.test".into();
         value["spec"]["rules"].as_array_mut().expect("rules").push(rule);
         let (mut rig, _) = rig(1, value);
         rig.create::<Secret>(json!({
             "metadata": {"name": "cert", "namespace": "web"}, "type": "kubernetes.io/tls",
-            "data": {"tls.crt": STANDARD.encode(pem), "tls.key": STANDARD.encode(KEY)},
+            "data": {"tls.crt": STANDARD.encode(PAIR), "tls.key": STANDARD.encode(PAIR)},
         }));
         rig.run(secs(5));
-        for (host, fallback) in [("ingress.local", false), ("shop.test", true)] {
+        for (host, fallback) in [("named.test", false), ("shop.test", true)] {
             let call = https(&rig, host);
             let CallResult::Response { tls: Some(tls), .. } = rig.send(call) else {
                 panic!("no TLS facts")
