@@ -8,6 +8,7 @@ pub mod coverage;
 mod custom;
 pub mod defaults;
 mod image;
+mod ingress_class;
 mod node_selector;
 mod owner;
 mod percent;
@@ -25,6 +26,7 @@ mod volume;
 
 pub use custom::CustomKind;
 pub use image::reported_image;
+pub use ingress_class::is_nginx_ingress;
 pub use node_selector::{fits_node, node_term_matches};
 pub use owner::controller_of;
 pub use percent::{Rounding, scaled_value};

@@ -248,6 +248,39 @@ fn a_manifest_that_the_cluster_refuses_is_no_bug_of_ours(
     assert!(text.contains(&refused) && text.contains(reason), "{text}");
 }
 
+/// What ingress-nginx's webhook says (`controller.go:checkOverlap`).
+#[test]
+fn an_ingress_for_a_host_and_path_that_another_has_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let backend = "backend: {service: {name: web, port: {number: 80}}}";
+    let ingress = |name: &str| {
+        format!(
+            "---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {{name: {name}}}
+spec:
+  ingressClassName: nginx
+  rules: [{{host: shop.test, http: {{paths: [{{path: /, pathType: Prefix, {backend}}}]}}}}]
+"
+        )
+    };
+    let stack = STACK.replace("NAMESPACE", "default").replace("SPEC", "ports: [{port: 80}]");
+    let stack = format!("{stack}{}{}", ingress("first"), ingress("second"));
+    std::fs::write(path("stack.yaml"), stack).expect("it is writable");
+    let mut command = machine();
+    command.args(["run", "--engine", "sim", "--suite", "spread::distinct_nodes"]);
+    command.args(["--manifests", &path("stack.yaml"), "--report", &path("report")]);
+    let output = command.output().expect("it starts");
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(2), "{text}{}", stderr(&output));
+    let refused = "stack.yaml:23: Ingress default/second: refused: admission webhook \
+                   \"validate.nginx.ingress.kubernetes.io\" denied the request: host \"shop.test\" \
+                   and path \"/\" is already defined in ingress default/first";
+    assert!(text.contains(refused), "{text}");
+}
+
 #[test]
 fn a_node_port_out_of_range_is_refused_before_anything_runs() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -1,16 +1,18 @@
-//! The ingress controller: routing, redirect, fallback certificate.
+//! The ingress controller: routing, redirect, fallback certificate, what its webhook refuses.
 
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::networking::v1::Ingress;
-use serde_json::json;
+use kube::Api;
+use kube::api::PostParams;
+use serde_json::{Value, json};
 
 use seatrial::load::{Answer, Target};
 
 use super::body::{Body, body};
 use super::needs::{Need, ingress_class};
-use super::support::{Cluster, Outcome, ensure, web};
+use super::support::{Cluster, Outcome, ensure, from_json, refusal, web};
 
 /// The controller's sync limit, reload and worker timer, with a wide margin.
 const SYNCED: Duration = Duration::from_secs(15);
@@ -21,6 +23,12 @@ fn host_of(cluster: &Cluster, name: &str) -> String {
 }
 
 async fn publish(cluster: &Cluster, host: &str, service: &str, tls: bool) -> Outcome {
+    let object = ingress(cluster, host, service, tls).await?;
+    cluster.create::<Ingress>(object).await.map(|_| ())
+}
+
+/// An Ingress called as its Service.
+async fn ingress(cluster: &Cluster, host: &str, service: &str, tls: bool) -> Result<Value, String> {
     let class = ingress_class(cluster).await?.ok_or("no class of ingress-nginx")?;
     let mut spec = json!({
         "ingressClassName": class,
@@ -32,8 +40,7 @@ async fn publish(cluster: &Cluster, host: &str, service: &str, tls: bool) -> Out
     if tls {
         spec["tls"] = json!([{"hosts": [host], "secretName": "nobody"}]);
     }
-    let object = json!({"metadata": {"name": service}, "spec": spec});
-    cluster.create::<Ingress>(object).await.map(|_| ())
+    Ok(json!({"metadata": {"name": service}, "spec": spec}))
 }
 
 async fn service(cluster: &Cluster, name: &str) -> Outcome {
@@ -62,6 +69,22 @@ async fn a_host_is_routed_to_its_service(cluster: &Cluster) -> Outcome {
 async fn an_unknown_host_is_not_found(cluster: &Cluster) -> Outcome {
     let answer = get(cluster, &cluster.front_door.http, "nobody.example.com", "/").await?;
     ensure(answer.response.status() == 404, answer.response.status().to_string())
+}
+
+async fn a_host_and_path_belong_to_one_ingress(cluster: &Cluster) -> Outcome {
+    let host = host_of(cluster, "taken");
+    publish(cluster, &host, "a", false).await?;
+    // The webhook learns of the first one by a watch.
+    tokio::time::sleep(SYNCED).await;
+    let second: Ingress = from_json(ingress(cluster, &host, "b", false).await?)?;
+    let api: Api<Ingress> = cluster.api();
+    let status = refusal(api.create(&PostParams::default(), &second).await)?;
+    let expected = format!(
+        "admission webhook \"validate.nginx.ingress.kubernetes.io\" denied the request: host \"{host}\" \
+         and path \"/\" is already defined in ingress {}/a",
+        cluster.namespace
+    );
+    ensure(status.code == 400 && status.message.ends_with(&expected), status.message)
 }
 
 async fn a_service_without_endpoints_is_unavailable(cluster: &Cluster) -> Outcome {
@@ -106,6 +129,7 @@ pub fn bodies() -> Vec<Body> {
     vec![
         body!(a_host_is_routed_to_its_service).needs(&[Need::Ingress]),
         body!(an_unknown_host_is_not_found).needs(&[Need::Ingress]),
+        body!(a_host_and_path_belong_to_one_ingress).needs(&[Need::Ingress]),
         body!(a_service_without_endpoints_is_unavailable).needs(&[Need::Ingress]),
         body!(tls_redirects_http_and_keeps_path_and_query).needs(&[Need::Ingress]),
         body!(a_missing_secret_gives_the_fallback_certificate).needs(&[Need::Ingress]),

@@ -182,6 +182,7 @@ impl Api {
         defaults::prepare_for_create(&mut object, self.profile, has_status);
         admission::on_create(self, &mut object)?;
         validation::on_create(self, &object)?;
+        admission::review(self, &object)?;
         let (namespace, name) = (object.namespace().to_owned(), object.name().to_owned());
         if let Some(existing) = self.object(kind, &namespace, &name) {
             let terminating = existing.meta().deletion_timestamp.is_some();
@@ -273,6 +274,7 @@ impl Api {
         if part != Part::Status {
             admission::on_update(self, &mut object, &stored)?;
             validation::on_update(self, &object, &stored)?;
+            admission::review(self, &object)?;
         }
         if object == stored || dry_run {
             // An update that changes nothing is not written (etcd3/store.go:GuaranteedUpdate).

@@ -3,6 +3,7 @@
 
 mod classes;
 pub(super) mod definition;
+mod ingress;
 mod namespace;
 mod pod;
 mod service;
@@ -50,6 +51,17 @@ pub fn on_update(api: &mut Api, object: &mut Obj, stored: &Obj) -> Result<(), St
         (Obj::PersistentVolumeClaim(claim), Obj::PersistentVolumeClaim(old)) => {
             classes::check_resize(api, claim, old)
         }
+        _ => Ok(()),
+    }
+}
+
+/// Asks the webhooks about a valid object about to be created or replaced; they come last.
+///
+/// # Errors
+/// 400 as the webhook of ingress-nginx answers.
+pub fn review(api: &Api, object: &Obj) -> Result<(), Status> {
+    match object {
+        Obj::Ingress(ingress) => ingress::review(api, ingress),
         _ => Ok(()),
     }
 }

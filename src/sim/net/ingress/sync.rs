@@ -13,7 +13,7 @@ use super::config::{Certificate, Servers, UpstreamSource, Wanted};
 use super::tls;
 use super::upstream::{Peer, Pool, Upstream};
 use crate::base::{ObjectRef, SimTime, millis, secs};
-use crate::k8s::is_backend_port;
+use crate::k8s::{is_backend_port, is_nginx_ingress};
 use crate::sim::api::{Change, Kind, Obj, Objects};
 use crate::sim::context::Cx;
 use crate::sim::fact::FactKind;
@@ -28,12 +28,6 @@ const SYNC_TAKES: (Duration, Duration) = (millis(5), millis(40));
 const RELOAD_TAKES: (Duration, Duration) = (millis(150), millis(400));
 /// Workers read the posted backends this often (`balancer.lua:BACKENDS_SYNC_INTERVAL`).
 const BACKENDS_SYNC_INTERVAL: Duration = secs(1);
-/// The class that the controller serves (`k8s.io/ingress-nginx`).
-const CONTROLLER_CLASS: &str = "k8s.io/ingress-nginx";
-/// Name of its class, for the old annotation.
-const CLASS_NAME: &str = "nginx";
-/// The annotation that came before `spec.ingressClassName`.
-const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
 
 /// What is due at the ingress controller.
 #[derive(Clone, Debug)]
@@ -222,18 +216,9 @@ impl IngressController {
         ours
     }
 
-    /// Our class by name or annotation, or no class at all (`--watch-ingress-without-class`, as kind's manifest sets it).
     fn is_ours(&self, ingress: &Ingress) -> bool {
-        let annotations = ingress.metadata.annotations.as_ref();
-        if let Some(class) = annotations.and_then(|a| a.get(CLASS_ANNOTATION)) {
-            return class == CLASS_NAME;
-        }
-        let Some(name) = ingress.spec.as_ref().and_then(|s| s.ingress_class_name.as_deref()) else {
-            return true;
-        };
-        let class = self.objects.get::<IngressClass>("", name);
-        let controller = class.and_then(|class| class.spec.as_ref()?.controller.as_deref());
-        controller == Some(CONTROLLER_CLASS)
+        let class_of = |name: &str| self.objects.get::<IngressClass>("", name).map(Arc::as_ref);
+        is_nginx_ingress(ingress, class_of)
     }
 
     fn load_certificates(&self, wanted: &Wanted) -> BTreeMap<String, Arc<Certificate>> {
