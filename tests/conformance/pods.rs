@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
@@ -145,6 +145,21 @@ async fn a_crashing_container_backs_off(cluster: &Cluster) -> Outcome {
     Ok(())
 }
 
+async fn two_servers_of_one_pod_cannot_share_a_port(cluster: &Cluster) -> Outcome {
+    let server = |name: &str| json!({"name": name, "image": images().nginx});
+    cluster.create::<Pod>(pod("a", json!({"containers": [server("a"), server("b")]}))).await?;
+    let ends = |pod: &Pod| {
+        let statuses = pod.status.as_ref().and_then(|s| s.container_statuses.as_deref());
+        let ended = |status: &&ContainerStatus| {
+            let last = status.last_state.as_ref().and_then(|state| state.terminated.as_ref());
+            last.is_some_and(|last| last.exit_code == 1)
+        };
+        statuses.unwrap_or_default().iter().filter(ended).count()
+    };
+    let pod = cluster.until("a", READY, "one of them restarts", |p: &Pod| ends(p) > 0).await?;
+    ensure(ends(&pod) == 1, "the other goes on")
+}
+
 async fn deletion_takes_the_pre_stop_hook_and_no_more_than_the_grace(cluster: &Cluster) -> Outcome {
     let mut spec = web();
     spec["terminationGracePeriodSeconds"] = json!(20);
@@ -212,6 +227,7 @@ pub fn bodies() -> Vec<Body> {
         body!(an_image_nobody_published_cannot_be_pulled),
         body!(a_missing_secret_key_keeps_a_container_from_starting),
         body!(a_crashing_container_backs_off),
+        body!(two_servers_of_one_pod_cannot_share_a_port),
         body!(deletion_takes_the_pre_stop_hook_and_no_more_than_the_grace),
         body!(force_deletion_removes_the_object_at_once),
         body!(requests_and_limits_make_the_class),

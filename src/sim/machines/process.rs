@@ -1,10 +1,12 @@
 //! The life of a process: launch, listening, stop signal, exit.
 
+use std::path::Path;
+
 use super::Machines;
 use super::container::{Container, LAUNCH_JOB, Stopping};
 use super::types::{ContainerId, ContainerStart, MachinesEvent, Origin, ProcessState};
 use crate::base::millis;
-use crate::sim::apps::{Dialer, Shutdown};
+use crate::sim::apps::{Dialer, Shutdown, configured_for};
 use crate::sim::context::Cx;
 use crate::sim::event::Event;
 use crate::sim::fact::FactKind;
@@ -13,6 +15,8 @@ use crate::sim::net::NetEvent;
 
 /// Exit code of SIGKILL.
 pub(super) const KILLED: i32 = 137;
+/// Exit code of a program that could not bind its port.
+const FAILED: i32 = 1;
 /// How an unknown program takes SIGTERM: the default action of a process that is not PID 1.
 const UNKNOWN_SHUTDOWN: Shutdown = Shutdown {
     stops_listening: millis(0),
@@ -79,7 +83,8 @@ impl Machines {
         }
     }
 
-    /// The program has come so far as to listen on `port`, unless its start still burns CPU.
+    /// The program has come so far as to listen on `port`, unless its start still burns CPU; a port
+    /// that another container of the pod has is its end.
     pub(super) fn listen(&mut self, id: ContainerId, port: u16, cx: &mut Cx<'_>) {
         let Some(container) = self.containers.get_mut(&id) else { return };
         if !container.is_running() || container.stopping.is_some() {
@@ -89,6 +94,11 @@ impl Machines {
             container.held_ports.push(port);
             return;
         }
+        if self.is_taken(id, port) {
+            self.fail_to_bind(id, port, cx);
+            return;
+        }
+        let Some(container) = self.containers.get_mut(&id) else { return };
         if !container.has_listened {
             container.memory_bytes += container.launch.memory_bytes.div_ceil(2);
         }
@@ -103,6 +113,43 @@ impl Machines {
             sandbox.has_listened = true;
         }
         cx.fact(FactKind::ListenerOpened, pod);
+    }
+
+    /// Whether another container of the pod listens on `port`: they share one network namespace.
+    /// Where the two may differ in what the model does not read, they are let be.
+    fn is_taken(&mut self, id: ContainerId, port: u16) -> bool {
+        let Some(container) = self.containers.get(&id) else { return false };
+        let Some(sandbox) = self.sandboxes.get(&container.start.pod_uid) else { return false };
+        let others = sandbox.current().filter(|other| *other != id);
+        let mut others = others.filter_map(|other| self.containers.get(&other));
+        let Some(holder) = others.find(|other| other.listening.contains(&port)) else {
+            return false;
+        };
+        let (first, second) = (&holder.start, &container.start);
+        let is_described = configured_for(&first.image, &self.configured).is_some();
+        if is_described && first.image == second.image && !run_alike(first, second) {
+            // A server and its helper: only one listens, and a description tells of no other.
+            return false;
+        }
+        if is_configured(first) || is_configured(second) {
+            let note = format!(
+                "{} and {} of one pod on port {port}, unless a file mounted below /etc says otherwise",
+                first.container, second.container
+            );
+            self.unmodelled_commands.insert(note);
+            return false;
+        }
+        true
+    }
+
+    /// EADDRINUSE: the program says so and ends (nginx after five tries in 2.5 s,
+    /// `ngx_connection.c:ngx_open_listening_sockets`; here at once).
+    fn fail_to_bind(&mut self, id: ContainerId, port: u16, cx: &mut Cx<'_>) {
+        if let Some(container) = self.containers.get_mut(&id) {
+            let line = format!("bind() to 0.0.0.0:{port} failed (98: Address already in use)");
+            container.write_log(line);
+        }
+        self.exit(id, FAILED, false, cx);
     }
 
     /// Sends the image's stop signal to the main process.
@@ -201,6 +248,16 @@ impl Machines {
         cx.queue.at(cx.now, Event::Kubelet(node, KubeletEvent::ContainerExited(id)));
         self.reschedule(id, cx);
     }
+}
+
+/// Whether two containers of one image do the same.
+fn run_alike(first: &ContainerStart, second: &ContainerStart) -> bool {
+    (&first.command, &first.args, &first.env) == (&second.command, &second.args, &second.env)
+}
+
+/// Whether a file is mounted where programs keep their configuration.
+fn is_configured(start: &ContainerStart) -> bool {
+    start.mounts.iter().any(|mount| Path::new(&mount.path).starts_with("/etc"))
 }
 
 /// Tells whoever waits for a response that there will be none.

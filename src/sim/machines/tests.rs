@@ -1,9 +1,12 @@
 //! Machines driven by hand inside a world: no kubelet, no network.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
 use super::*;
 use crate::base::{SimTime, millis, secs};
+use crate::sim::apps::GenericApp;
 use crate::sim::{ClusterSpec, World};
 
 fn start(image: &str) -> ContainerStart {
@@ -60,6 +63,100 @@ fn a_port_is_refused_until_the_program_listens_and_after_it_stops() {
     world.on_machines(|m, cx| m.remove_sandbox("uid-1", cx));
     assert_eq!(connect(&mut world, 80), Err(ConnectError::NoAnswer));
     assert!(world.on_machines(|m, _| m.peer(&ip)).is_some_and(|peer| peer.stopping));
+}
+
+/// A world with containers `c` and `d` in one pod, run for a second; the latter as edited.
+fn two_started(image: &str, edit: impl FnOnce(&mut ContainerStart)) -> (World, [ContainerId; 2]) {
+    let (mut world, _, first) = started(|start| start.image = image.into());
+    let mut second = ContainerStart { container: "d".into(), ..start(image) };
+    edit(&mut second);
+    world.run_until(SimTime::ZERO + millis(1));
+    let second = world.on_machines(|machines, cx| machines.start(second, cx)).expect("it starts");
+    world.run_until(SimTime::ZERO + secs(1));
+    (world, [first, second])
+}
+
+fn state(world: &mut World, id: ContainerId) -> Option<ProcessState> {
+    world.on_machines(|m, _| m.state(id).cloned())
+}
+
+#[test]
+fn the_second_container_of_a_pod_cannot_listen_where_the_first_does() {
+    let (mut world, [first, second]) = two_started("test/server:1", |_| {});
+    assert_eq!(state(&mut world, first), Some(ProcessState::Running));
+    let ended = state(&mut world, second);
+    assert!(matches!(ended, Some(ProcessState::Exited { code: 1, oom_killed: false, .. })));
+    let log = world.on_machines(|m, _| m.logs("uid-1", "d", false)).expect("output");
+    let said = "bind() to 0.0.0.0:80 failed (98: Address already in use)";
+    assert_eq!(log.last().map(String::as_str), Some(said));
+    assert!(world.on_machines(|m, _| m.listens(first, 80)));
+    // The port is free again once the first is gone.
+    world.on_machines(|m, cx| m.kill(first, cx));
+    let again = ContainerStart { container: "d".into(), ..start("test/server:1") };
+    let again = world.on_machines(|m, cx| m.start(again, cx)).expect("it starts");
+    world.run_until(SimTime::ZERO + secs(2));
+    assert!(world.on_machines(|m, _| m.listens(again, 80)));
+}
+
+#[test]
+fn pods_have_ports_of_their_own() {
+    let (mut world, _, first) = started(|_| {});
+    let other = ContainerStart { pod_uid: "uid-2".into(), ..start("test/server:1") };
+    let other = world.on_machines(|machines, cx| {
+        machines.create_sandbox("seatrial-worker", "uid-2", cx);
+        machines.start(other, cx).expect("it starts")
+    });
+    world.run_until(SimTime::ZERO + secs(1));
+    for id in [first, other] {
+        assert_eq!(state(&mut world, id), Some(ProcessState::Running));
+    }
+}
+
+#[test]
+fn what_may_listen_elsewhere_is_not_said_to_collide() {
+    let mount = Mount {
+        path: "/etc/apache2/ports.conf".into(),
+        volume: "configMap/uid-1/ports".into(),
+        sub_path: "ports.conf".into(),
+        read_only: true,
+    };
+    let (mut world, [_, second]) = two_started("test/server:1", |start| start.mounts = vec![mount]);
+    assert_eq!(state(&mut world, second), Some(ProcessState::Running));
+    let notes = world.on_machines(|m, _| m.unmodelled_commands().clone());
+    assert_eq!(
+        notes.into_iter().collect::<Vec<_>>(),
+        ["c and d of one pod on port 80, unless a file mounted below /etc says otherwise"]
+    );
+}
+
+#[test]
+fn a_described_image_that_runs_twice_with_other_words_is_a_server_and_its_helper() {
+    let app = GenericApp {
+        image: "example.com/shop".into(),
+        port: 8080,
+        start: millis(100),
+        cpu_per_request: millis(1),
+        memory_bytes: 1 << 20,
+        statuses: BTreeMap::new(),
+        drains: true,
+    };
+    for (args, code) in [(vec!["worker".to_owned()], None), (Vec::new(), Some(1))] {
+        let mut spec = ClusterSpec::new(Profile::NEWEST, 2);
+        spec.apps = vec![app.clone()];
+        let mut world = World::new(&spec, 7);
+        let helper = world.on_machines(|machines, cx| {
+            machines.create_sandbox("seatrial-worker", "uid-1", cx);
+            machines.start(start("example.com/shop:1"), cx).expect("it starts");
+            let container = "d".into();
+            machines.start(ContainerStart { container, args, ..start("example.com/shop:1") }, cx)
+        });
+        world.run_until(SimTime::ZERO + secs(1));
+        let code_of = |state| match state {
+            Some(ProcessState::Exited { code, .. }) => Some(code),
+            _ => None,
+        };
+        assert_eq!(code_of(state(&mut world, helper.expect("it starts"))), code);
+    }
 }
 
 #[test]
