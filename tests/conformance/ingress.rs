@@ -66,6 +66,20 @@ async fn a_host_is_routed_to_its_service(cluster: &Cluster) -> Outcome {
     ensure(answer.response.status() == 200, answer.response.status().to_string())
 }
 
+async fn a_backend_may_be_named_by_its_target_port(cluster: &Cluster) -> Outcome {
+    cluster.deployment("a", 1, web()).await?;
+    let object = json!({
+        "metadata": {"name": "a"},
+        "spec": {"selector": {"app": "a"}, "ports": [{"port": 8080, "targetPort": 80}]},
+    });
+    cluster.create::<Service>(object).await?;
+    let host = host_of(cluster, "target");
+    publish(cluster, &host, "a", false).await?;
+    tokio::time::sleep(SYNCED).await;
+    let answer = get(cluster, &cluster.front_door.http, &host, "/").await?;
+    ensure(answer.response.status() == 200, answer.response.status().to_string())
+}
+
 async fn an_unknown_host_is_not_found(cluster: &Cluster) -> Outcome {
     let answer = get(cluster, &cluster.front_door.http, "nobody.example.com", "/").await?;
     ensure(answer.response.status() == 404, answer.response.status().to_string())
@@ -128,6 +142,7 @@ async fn a_missing_secret_gives_the_fallback_certificate(cluster: &Cluster) -> O
 pub fn bodies() -> Vec<Body> {
     vec![
         body!(a_host_is_routed_to_its_service).needs(&[Need::Ingress]),
+        body!(a_backend_may_be_named_by_its_target_port).needs(&[Need::Ingress]),
         body!(an_unknown_host_is_not_found).needs(&[Need::Ingress]),
         body!(a_host_and_path_belong_to_one_ingress).needs(&[Need::Ingress]),
         body!(a_service_without_endpoints_is_unavailable).needs(&[Need::Ingress]),
