@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
+use seatrial::wait::{self, Deadline};
 use serde_json::{Value, json};
 
 use super::body::{Body, body};
@@ -14,6 +15,8 @@ use super::support::{Cluster, Outcome, READY, ensure, from_json, is_true, pause,
 
 /// Binding on a quiet cluster.
 const BOUND: Duration = Duration::from_secs(30);
+/// The binder has seen a new volume.
+const SYNCED: Deadline = Deadline::new(BOUND, "it syncs what changes at once, and all every 15 s");
 
 fn claim(name: &str, class: &str, mode: &str) -> Value {
     json!({
@@ -50,8 +53,23 @@ async fn a_claim_binds_to_the_smallest_volume_that_fits(cluster: &Cluster) -> Ou
         }))?;
         volumes.create(&PostParams::default(), &volume).await.map_err(|e| e.to_string())?;
     }
-    cluster.create::<PersistentVolumeClaim>(claim("a", &class, "ReadWriteOnce")).await?;
-    let bound = cluster.until("a", BOUND, "bound", |c| phase(c) == "Bound").await;
+    let bound = async {
+        // The binder takes the smallest of those that it knows of.
+        for size in ["5", "2"] {
+            let available = async || match volumes.get(&name(size)).await {
+                Ok(volume) => {
+                    let phase = volume.status.and_then(|status| status.phase).unwrap_or_default();
+                    ensure(phase == "Available", phase)
+                }
+                Err(error) => Err(error.to_string()),
+            };
+            let known = wait::until_ok("the volume is available", SYNCED, available).await;
+            known.map_err(|error| error.to_string())?;
+        }
+        cluster.create::<PersistentVolumeClaim>(claim("a", &class, "ReadWriteOnce")).await?;
+        cluster.until("a", BOUND, "bound", |c| phase(c) == "Bound").await
+    }
+    .await;
     for size in ["5", "2"] {
         let deleted = volumes.delete(&name(size), &DeleteParams::default()).await;
         deleted.map_err(|e| e.to_string())?;
