@@ -54,12 +54,20 @@ pub struct Mount {
     /// Mount path in the container.
     pub path: String,
     /// The volume's identity: the same string is the same data
-    /// (`pv/<volume>`, `emptyDir/<pod uid>/<name>`, `hostPath/<node>/<path>`).
+    /// (`pv/<volume>`, `server/<volume>` on a file server, `emptyDir/<pod uid>/<name>`,
+    /// `hostPath/<node>/<path>`).
     pub volume: String,
     /// Path below the volume's root.
     pub sub_path: String,
     /// Whether writes are refused.
     pub read_only: bool,
+}
+
+impl Mount {
+    /// Whether its files are on a file server, not on a disk of the node.
+    pub fn is_served(&self) -> bool {
+        self.volume.starts_with("server/")
+    }
 }
 
 /// Why a connection to a pod address was not made.

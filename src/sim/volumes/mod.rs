@@ -215,8 +215,11 @@ impl Volumes {
             }
             stage_secret(volume, name, cx)?;
         }
+        let csi = volume.spec.as_ref().and_then(|spec| spec.csi.as_ref());
+        let is_served = csi.is_some_and(|csi| Driver::of(&csi.driver) == Some(Driver::CephFs));
         Ok(match path_on_node(volume) {
             Some(path) => format!("hostPath/{node}{path}"),
+            None if is_served => format!("server/{name}"),
             None => format!("pv/{name}"),
         })
     }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 
 use super::database::{Config, DbError, error_page};
-use super::entrypoint::{self, CONFIG, INDEX};
+use super::entrypoint::{self, CONFIG, INDEX, ROOT};
 use super::message::{html, query_value, redirect, scheme};
 use super::opcache::Opcache;
 use super::pages::{Site, static_file};
@@ -18,11 +18,14 @@ use crate::sim::apps::generic::is_known;
 use crate::sim::apps::model::{App, AppCx, Launch, Shutdown, Work};
 use crate::sim::apps::script::{self, Command, Programs};
 use crate::sim::apps::wire;
+use crate::sim::machines::Mount;
 
 /// CPU time of a page that is compiled (measured runs: 27 to 45 ms).
 const PAGE_CPU: Duration = millis(30);
 /// CPU time of a static file.
 const STATIC_CPU: Duration = Duration::from_micros(500);
+/// What a file on a file server takes longer (measured runs on CephFS).
+const SERVED_FILE_WAIT: Duration = millis(4);
 /// Memory of a process that serves a page and of one that serves a file, beyond what all share, in
 /// bytes (measured runs: 2.5 to 4.5 MB and some 0.8 MB).
 const PAGE_MEMORY: u64 = 4 << 20;
@@ -145,7 +148,7 @@ impl WordPress {
         let mut visit = Visit {
             database: &self.database,
             wait: Duration::ZERO,
-            cpu: self.opcache.cpu(cx.now, cx.start.cpu_limit_milli),
+            cpu: self.opcache.cpu(cx.now, cx.start.cpu_limit_milli, has_served_root(cx)),
             site: &mut self.site,
         };
         let path = request.uri().path();
@@ -170,6 +173,12 @@ impl WordPress {
     }
 }
 
+/// Whether WordPress itself lies on a file server.
+fn has_served_root(cx: &AppCx<'_>) -> bool {
+    let is_root = |mount: &&Mount| mount.path.trim_end_matches('/') == ROOT.trim_end_matches('/');
+    cx.start.mounts.iter().find(is_root).is_some_and(Mount::is_served)
+}
+
 impl App for WordPress {
     fn launch(&mut self, cx: &mut AppCx<'_>) -> Launch {
         match script::command(cx, &Programs { own: OWN, takes_options: false, app: self }) {
@@ -187,8 +196,9 @@ impl App for WordPress {
         let jitter = 0.8 + 0.4 * cx.rng.unit("wordpress-cpu");
         let served = static_file(request.uri().path(), cx);
         let is_static = served.is_some();
+        let round_trips = if has_served_root(cx) { SERVED_FILE_WAIT } else { Duration::ZERO };
         let (response, [extra, wait]) = match served {
-            Some(response) => (response, [Duration::ZERO; 2]),
+            Some(response) => (response, [Duration::ZERO, round_trips]),
             None if cx.files.read(INDEX).is_none() => {
                 let body = Bytes::from_static(b"<h1>Forbidden</h1>");
                 let response = super::message::plain(StatusCode::FORBIDDEN, "text/html", body);
