@@ -15,6 +15,10 @@ use super::{settings, staircase};
 const PER_SECOND: f64 = 60.0;
 /// POSTs a second, far below what would hold the replicas up.
 const POST_PER_SECOND: f64 = 0.5;
+/// Pages a second right after the climb, and for how long: the newest replicas have served none yet, and
+/// what their first ones cost would be a reason to keep replicas for another window.
+const WARM_UP_PER_SECOND: f64 = 2.0;
+const WARM_UP: Duration = secs(30);
 /// The load begins this long before the stabilisation window lets the first replica go.
 const EARLY: Duration = secs(30);
 /// Load after the last old pod is gone.
@@ -40,7 +44,14 @@ async fn run(trial: &Trial) -> Result<Held, Stop> {
     staircase::climb(trial, autoscaler).await?;
     // No replica can go before the window ends, so there is nothing to see until then.
     let nothing_yet = secs(autoscaler.window_s).saturating_sub(EARLY);
-    tokio::time::sleep(nothing_yet).await;
+    let warm_up = WARM_UP.min(nothing_yet);
+    if !warm_up.is_zero() {
+        let pages = Lane::Page(ArrivalPlan::constant(WARM_UP_PER_SECOND));
+        let load = trial.start_load(vec![pages]).await?;
+        tokio::time::sleep(warm_up).await;
+        trial.stop_load(load).await;
+    }
+    tokio::time::sleep(nothing_yet - warm_up).await;
     let deadline = Deadline { within: deadline.within.saturating_sub(nothing_yet), ..deadline };
     let lanes = vec![
         Lane::Fresh(ArrivalPlan::constant(PER_SECOND)),
