@@ -16,6 +16,5 @@ mod wire;
 mod wordpress;
 
 pub use catalogue::{catalogue, configured_for};
-pub(in crate::sim) use script::is_command_flag;
-
 pub use model::{App, AppCx, DialError, Dialer, Files, GenericApp, Launch, Peers, Shutdown, Work};
+pub(in crate::sim) use script::is_command_flag;

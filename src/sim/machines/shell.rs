@@ -1,5 +1,6 @@
 //! Commands run inside a container by hooks and exec probes: how long they take and how they end.
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::Machines;
@@ -245,11 +246,8 @@ impl Shell<'_> {
 
     /// Whether an image could have brought `path` along: no model lists an image's files.
     fn may_be_of_the_image(&self, path: &str) -> bool {
-        let mounts = self.container.start.mounts.iter();
-        let mut mounted = mounts.map(|mount| mount.path.trim_end_matches('/'));
-        let is_mounted = mounted.any(|at| {
-            path.strip_prefix(at).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        });
+        let mut mounts = self.container.start.mounts.iter();
+        let is_mounted = mounts.any(|mount| Path::new(path).starts_with(&mount.path));
         !is_mounted && !EMPTY_AT_START.iter().any(|folder| path.starts_with(folder))
     }
 
@@ -346,6 +344,7 @@ mod tests {
         assert_eq!(seconds("20"), Some(20.0));
         assert_eq!(seconds("1.5m"), Some(90.0));
         assert_eq!(seconds("-1"), None);
+        assert_eq!(seconds("inf"), Some(FOR_EVER_S));
         assert_eq!(seconds("infinity"), Some(FOR_EVER_S));
         assert_eq!(seconds("é"), None);
     }

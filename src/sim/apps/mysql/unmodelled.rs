@@ -1,5 +1,7 @@
 //! What the server and its entrypoint read and the model does not: any of it makes a verdict `unknown`.
 
+use std::path::Path;
+
 use super::Mysql;
 use crate::sim::apps::model::{App as _, AppCx};
 use crate::sim::apps::script::Main;
@@ -11,7 +13,8 @@ const HARMLESS_OPTIONS: [(&str, &[&str]); 3] = [
     ("--loose-", &[""]),
 ];
 /// Where the server and the entrypoint look for what the model does not read.
-const SETTINGS: [&str; 3] = ["/etc/mysql", "/etc/my.cnf", "/docker-entrypoint-initdb.d"];
+const SETTINGS: [&str; 4] =
+    ["/etc/mysql", "/etc/my.cnf", "/etc/my.cnf.d", "/docker-entrypoint-initdb.d"];
 
 impl Mysql {
     /// What is not acted on: options of the server, its configuration and first statements, the
@@ -31,7 +34,8 @@ impl Mysql {
         let is_there = |name: &String| self.has_binary(name) == Some(true);
         cx.notes.extend(program.filter(|name| main.is_bare || !is_there(name)).cloned());
         let mounts = cx.start.mounts.iter().map(|mount| &mount.path);
-        let settings = mounts.filter(|path| SETTINGS.iter().any(|place| path.starts_with(place)));
+        let settings =
+            mounts.filter(|path| SETTINGS.iter().any(|place| Path::new(path).starts_with(place)));
         cx.notes.extend(settings.map(|path| format!("{path} mounted in {}", self.name)));
         let host = self.setting(cx, "ROOT_HOST").filter(|host| *host != "%");
         let host = host.map(|host| format!("{}ROOT_HOST={host}", self.prefixes[0]));

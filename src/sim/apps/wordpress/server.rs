@@ -1,5 +1,6 @@
 //! Apache and PHP: which part answers a request, and what it costs.
 
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -175,7 +176,7 @@ impl WordPress {
 
 /// Whether WordPress itself lies on a file server.
 fn has_served_root(cx: &AppCx<'_>) -> bool {
-    let is_root = |mount: &&Mount| mount.path.trim_end_matches('/') == ROOT.trim_end_matches('/');
+    let is_root = |mount: &&Mount| Path::new(&mount.path) == Path::new(ROOT);
     cx.start.mounts.iter().find(is_root).is_some_and(Mount::is_served)
 }
 

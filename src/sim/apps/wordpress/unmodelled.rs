@@ -1,5 +1,7 @@
 //! What the image reads and the model does not: any of it makes a verdict `unknown`.
 
+use std::path::Path;
+
 use crate::sim::apps::model::AppCx;
 use crate::sim::machines::Mount;
 
@@ -89,19 +91,16 @@ fn unquoted(text: &str) -> Option<&str> {
 /// Whether the model acts on a mount: the document root, what WordPress stores there, and places the
 /// image has nothing in.
 fn is_followed(mount: &Mount, cx: &AppCx<'_>) -> bool {
-    let path = mount.path.trim_end_matches('/');
-    let is_below = |folder: &str| {
-        path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
-    if OF_IMAGE.iter().any(|folder| is_below(folder)) {
+    let path = Path::new(&mount.path);
+    if OF_IMAGE.iter().any(|folder| path.starts_with(folder)) {
         let content = cx.files.read(&mount.path).unwrap_or_default();
-        return path.ends_with(".ini") && is_harmless_ini(&String::from_utf8_lossy(&content));
+        let is_ini = path.extension().is_some_and(|extension| extension == "ini");
+        return is_ini && is_harmless_ini(&String::from_utf8_lossy(&content));
     }
-    let root = ROOT.trim_end_matches('/');
-    let inside = path.strip_prefix(root).filter(|rest| rest.starts_with('/'));
-    inside.is_none_or(|rest| {
-        rest.starts_with("/wp-content/uploads")
-            || (rest.starts_with("/wp-content") && !mount.read_only)
+    path.strip_prefix(ROOT).map_or(true, |inside| {
+        inside.as_os_str().is_empty()
+            || inside.starts_with("wp-content/uploads")
+            || (inside.starts_with("wp-content") && !mount.read_only)
     })
 }
 
