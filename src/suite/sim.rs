@@ -43,7 +43,8 @@ pub(super) fn run_trial(
         let commands = engine.unmodelled_commands();
         let lacks = if !commands.is_empty() {
             format!(
-                "does not understand what a container, hook or probe runs: {}",
+                "does not follow what containers, hooks or probes run or read (a real cluster \
+                 tells, --engine kind): {}",
                 commands.join("; ")
             )
         } else if let Some(maker) = maker_missed(request, &judged) {
