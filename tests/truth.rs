@@ -1,5 +1,5 @@
-//! The reference stack with one line changed so that a real cluster fails it, or the model cannot
-//! tell: the verdict is `failed` or `unknown`, and never `passed`.
+//! The reference stack with one line changed: where a real cluster would fail it, or the model cannot
+//! tell, the verdict is `failed` or `unknown`; it is `passed` where the change means nothing.
 
 mod support;
 

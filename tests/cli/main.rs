@@ -222,6 +222,20 @@ metadata: {name: web, namespace: NAMESPACE}
 spec: {type: NodePort, selector: {app: web}, SPEC}
 ";
 
+/// What a run on the simulator says of a stack that its cluster refuses.
+fn refused(stack: &str) -> String {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::write(path("stack.yaml"), stack).expect("it is writable");
+    let mut command = machine();
+    command.args(["run", "--engine", "sim", "--suite", "spread::distinct_nodes"]);
+    command.args(["--manifests", &path("stack.yaml"), "--report", &path("report")]);
+    let output = command.output().expect("it starts");
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(2), "{text}{}", stderr(&output));
+    text
+}
+
 #[rstest]
 #[case::no_namespace("nowhere", "ports: [{port: 80}]", r#"namespaces "nowhere" not found"#)]
 #[case::address(
@@ -234,25 +248,14 @@ fn a_manifest_that_the_cluster_refuses_is_no_bug_of_ours(
     #[case] spec: &str,
     #[case] reason: &str,
 ) {
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = |name: &str| folder.path().join(name).display().to_string();
-    let manifest = STACK.replace("NAMESPACE", namespace).replace("SPEC", spec);
-    std::fs::write(path("stack.yaml"), manifest).expect("it is writable");
-    let mut command = machine();
-    command.args(["run", "--engine", "sim", "--suite", "spread::distinct_nodes"]);
-    command.args(["--manifests", &path("stack.yaml"), "--report", &path("report")]);
-    let output = command.output().expect("it starts");
-    let text = stdout(&output);
-    assert_eq!(output.status.code(), Some(2), "{text}{}", stderr(&output));
-    let refused = format!("stack.yaml:11: Service {namespace}/web: refused: ");
-    assert!(text.contains(&refused) && text.contains(reason), "{text}");
+    let text = refused(&STACK.replace("NAMESPACE", namespace).replace("SPEC", spec));
+    let place = format!("stack.yaml:11: Service {namespace}/web: refused: ");
+    assert!(text.contains(&place) && text.contains(reason), "{text}");
 }
 
 /// What ingress-nginx's webhook says (`controller.go:checkOverlap`).
 #[test]
 fn an_ingress_for_a_host_and_path_that_another_has_is_refused() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = |name: &str| folder.path().join(name).display().to_string();
     let backend = "backend: {service: {name: web, port: {number: 80}}}";
     let ingress = |name: &str| {
         format!(
@@ -267,18 +270,11 @@ spec:
         )
     };
     let stack = STACK.replace("NAMESPACE", "default").replace("SPEC", "ports: [{port: 80}]");
-    let stack = format!("{stack}{}{}", ingress("first"), ingress("second"));
-    std::fs::write(path("stack.yaml"), stack).expect("it is writable");
-    let mut command = machine();
-    command.args(["run", "--engine", "sim", "--suite", "spread::distinct_nodes"]);
-    command.args(["--manifests", &path("stack.yaml"), "--report", &path("report")]);
-    let output = command.output().expect("it starts");
-    let text = stdout(&output);
-    assert_eq!(output.status.code(), Some(2), "{text}{}", stderr(&output));
-    let refused = "stack.yaml:23: Ingress default/second: refused: admission webhook \
+    let text = refused(&format!("{stack}{}{}", ingress("first"), ingress("second")));
+    let message = "stack.yaml:23: Ingress default/second: refused: admission webhook \
                    \"validate.nginx.ingress.kubernetes.io\" denied the request: host \"shop.test\" \
                    and path \"/\" is already defined in ingress default/first";
-    assert!(text.contains(refused), "{text}");
+    assert!(text.contains(message), "{text}");
 }
 
 #[test]

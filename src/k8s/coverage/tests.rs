@@ -121,8 +121,10 @@ fn fields_that_can_keep_a_pod_from_starting_matter_to_everything() {
     for path in everywhere {
         assert_eq!(of("", "Pod", path, &Value::from("x")).1, Unmodelled(ALL), "{path}");
     }
-    let group = "spec.securityContext.fsGroup";
-    assert_eq!(of("", "Pod", group, &Value::from(33)).1, Inert);
+    let inert = ["spec.securityContext.fsGroup", "spec.containers[].securityContext.capabilities"];
+    for path in inert {
+        assert_eq!(of("", "Pod", path, &Value::from(33)).1, Inert, "{path}");
+    }
     let dropped = "spec.containers[].securityContext.capabilities.drop[]";
     assert_eq!(of("", "Pod", dropped, &Value::from("ALL")).1, Unmodelled(ALL));
     assert_eq!(of("", "Pod", dropped, &Value::from("NET_RAW")).1, Inert);

@@ -79,6 +79,19 @@ fn a_new_ingress_is_404_then_503_then_serves() {
     assert!(rig.facts.iter().any(|f| f.kind == crate::sim::fact::FactKind::IngressSynced));
 }
 
+/// What an Ingress answers that calls the port of its Service `named`: port 8080, `http`, to `target`.
+fn served_by_port(annotations: Value, target: &Value, named: &Value) -> Result<u16, CallFailure> {
+    let mut value = ingress(annotations, json!([]));
+    let port = "/spec/rules/0/http/paths/0/backend/service/port";
+    *value.pointer_mut(port).expect("its port") = named.clone();
+    let mut rig = Rig::new("1.37");
+    rig.service(json!({"ports": [{"name": "http", "port": 8080, "targetPort": target}]}));
+    rig.pod("a", "nginx", 0);
+    rig.create::<Ingress>(value);
+    rig.run(secs(10));
+    status(&rig.get(0, 80))
+}
+
 #[test]
 fn a_backend_is_named_by_the_port_its_target_or_its_name() {
     for (target, named, expected) in [
@@ -88,15 +101,8 @@ fn a_backend_is_named_by_the_port_its_target_or_its_name() {
         (json!("entry"), json!({"name": "http"}), 200),
         (json!("entry"), json!({"number": 80}), 503),
     ] {
-        let mut value = ingress(json!({}), json!([]));
-        let port = "/spec/rules/0/http/paths/0/backend/service/port";
-        *value.pointer_mut(port).expect("its port") = named.clone();
-        let mut rig = Rig::new("1.37");
-        rig.service(json!({"ports": [{"name": "http", "port": 8080, "targetPort": target}]}));
-        rig.pod("a", "nginx", 0);
-        rig.create::<Ingress>(value);
-        rig.run(secs(10));
-        assert_eq!(status(&rig.get(0, 80)), Ok(expected), "{named} to {target}");
+        let seen = served_by_port(json!({}), &target, &named);
+        assert_eq!(seen, Ok(expected), "{named} to {target}");
     }
 }
 
@@ -110,15 +116,8 @@ fn with_service_upstream_the_number_is_the_services_own() {
         (json!(80), json!({"number": 80}), false),
         (json!("entry"), json!({"name": "entry"}), true),
     ] {
-        let mut value = ingress(annotations.clone(), json!([]));
-        let port = "/spec/rules/0/http/paths/0/backend/service/port";
-        *value.pointer_mut(port).expect("its port") = named.clone();
-        let mut rig = Rig::new("1.37");
-        rig.service(json!({"ports": [{"name": "http", "port": 8080, "targetPort": target}]}));
-        rig.pod("a", "nginx", 0);
-        rig.create::<Ingress>(value);
-        rig.run(secs(10));
-        assert_eq!(status(&rig.get(0, 80)) == Ok(200), is_served, "{named} to {target}");
+        let seen = served_by_port(annotations.clone(), &target, &named);
+        assert_eq!(seen == Ok(200), is_served, "{named} to {target}");
     }
 }
 
