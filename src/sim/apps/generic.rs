@@ -312,7 +312,7 @@ mod tests {
         };
         bench.start.mounts = vec![mount(ROOT)];
         assert_eq!(bench.get(&mut server, "/").status(), 403);
-        bench.disk.0.insert(format!("{ROOT}/healthz"), Bytes::new());
+        bench.disk.files.insert(format!("{ROOT}/healthz"), Bytes::new());
         assert_eq!(bench.get(&mut server, "/healthz").status(), 200);
         bench.start.mounts = vec![mount("/etc/nginx/conf.d")];
         bench.launch(&mut Server::nginx("1.27"));

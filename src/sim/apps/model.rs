@@ -26,6 +26,8 @@ pub struct Launch {
     /// Connections that wait at its socket at most, as it asks of `listen(2)`; beyond one more,
     /// the kernel drops what a client sends to connect (`tcp_input.c:tcp_conn_request`).
     pub listen_backlog: usize,
+    /// It cannot go on yet, and is asked to launch again after this time.
+    pub tries_again: Option<Duration>,
     /// It ends by itself after this time with this exit code (a failing entrypoint).
     pub exits: Option<(Duration, i32)>,
     /// Lines it writes to its output while it comes up.
@@ -40,6 +42,7 @@ impl Default for Launch {
             memory_bytes: 0,
             n_workers: 0,
             listen_backlog: SOMAXCONN,
+            tries_again: None,
             exits: None,
             log: Vec::new(),
         }
@@ -129,6 +132,8 @@ pub trait Files {
     fn list(&self, prefix: &str) -> Vec<String>;
     /// Removes `path`.
     fn remove(&mut self, path: &str);
+    /// Locks `path` until the program ends (`fcntl_locking(2)`); false while another holds it.
+    fn lock(&mut self, path: &str) -> bool;
 }
 
 /// Other programs of the cluster.

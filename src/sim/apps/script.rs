@@ -385,11 +385,11 @@ mod tests {
     #[test]
     fn files_that_a_script_makes_or_removes_are_seen() {
         let mut bench = Bench::new("busybox");
-        bench.disk.0.insert("/data/lost+found/x".into(), Bytes::new());
+        bench.disk.files.insert("/data/lost+found/x".into(), Bytes::new());
         let script = "touch /run/ready; rm -rf /data/lost+found";
         bench.start.command = ["sh", "-c", script].map(str::to_owned).into();
         run(&mut bench, &[]);
-        assert_eq!(bench.disk.0.keys().collect::<Vec<_>>(), ["/run/ready"]);
+        assert_eq!(bench.disk.files.keys().collect::<Vec<_>>(), ["/run/ready"]);
         assert_eq!(bench.notes, [] as [&str; 0]);
     }
 }

@@ -32,24 +32,32 @@ pub(in crate::sim) fn start(image: &str) -> ContainerStart {
 
 /// Files in memory.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Disk(pub BTreeMap<String, Bytes>);
+pub(super) struct Disk {
+    pub files: BTreeMap<String, Bytes>,
+    /// Another program holds all locks.
+    pub is_locked: bool,
+}
 
 impl Files for Disk {
     fn read(&self, path: &str) -> Option<Bytes> {
-        self.0.get(path).cloned()
+        self.files.get(path).cloned()
     }
 
     fn write(&mut self, path: &str, content: Bytes) -> bool {
-        self.0.insert(path.to_owned(), content);
+        self.files.insert(path.to_owned(), content);
         true
     }
 
     fn list(&self, prefix: &str) -> Vec<String> {
-        self.0.keys().filter(|path| path.starts_with(prefix)).cloned().collect()
+        self.files.keys().filter(|path| path.starts_with(prefix)).cloned().collect()
     }
 
     fn remove(&mut self, path: &str) {
-        self.0.remove(path);
+        self.files.remove(path);
+    }
+
+    fn lock(&mut self, _path: &str) -> bool {
+        !self.is_locked
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::types::Mount;
+use super::types::{ContainerId, Mount};
 use crate::sim::apps::Files;
 
 /// Content by path, paths without a leading slash.
@@ -13,17 +13,26 @@ pub(super) type Tree = BTreeMap<String, Bytes>;
 
 /// All volumes by identity. Shared between a program and the peers it calls while it runs.
 #[derive(Debug, Default)]
-pub(super) struct VolumeTrees(RefCell<BTreeMap<String, Tree>>);
+pub(super) struct VolumeTrees {
+    trees: RefCell<BTreeMap<String, Tree>>,
+    /// Who holds a lock, by volume and path.
+    locks: RefCell<BTreeMap<(String, String), ContainerId>>,
+}
 
 impl VolumeTrees {
     /// Replaces the content of a volume.
     pub(super) fn replace(&self, volume: &str, tree: Tree) {
-        self.0.borrow_mut().insert(volume.to_owned(), tree);
+        self.trees.borrow_mut().insert(volume.to_owned(), tree);
+    }
+
+    /// Frees what a process had locked; the kernel does so when it ends (`fcntl_locking(2)`).
+    pub(super) fn unlock(&self, owner: ContainerId) {
+        self.locks.borrow_mut().retain(|_, holder| *holder != owner);
     }
 
     /// Gives a volume that nobody has used yet its first path; an empty folder ends with a slash.
     pub(super) fn begin(&self, volume: &str, path: &str) {
-        let mut trees = self.0.borrow_mut();
+        let mut trees = self.trees.borrow_mut();
         trees
             .entry(volume.to_owned())
             .or_insert_with(|| Tree::from([(path.to_owned(), Bytes::new())]));
@@ -31,7 +40,7 @@ impl VolumeTrees {
 
     /// Removes all volumes whose identity begins with `prefix`.
     pub(super) fn remove_prefix(&self, prefix: &str) {
-        let mut trees = self.0.borrow_mut();
+        let mut trees = self.trees.borrow_mut();
         let doomed: Vec<String> = trees
             .range(prefix.to_owned()..)
             .map(|(volume, _)| volume)
@@ -46,6 +55,7 @@ impl VolumeTrees {
 
 /// Files as one container sees them.
 pub(super) struct View<'a> {
+    pub(super) owner: ContainerId,
     pub(super) mounts: &'a [Mount],
     pub(super) layer: &'a mut Tree,
     pub(super) volumes: &'a VolumeTrees,
@@ -68,7 +78,7 @@ impl Files for View<'_> {
     fn read(&self, path: &str) -> Option<Bytes> {
         match self.mounted(path) {
             Some((mount, inner)) => {
-                self.volumes.0.borrow().get(&mount.volume)?.get(&inner).cloned()
+                self.volumes.trees.borrow().get(&mount.volume)?.get(&inner).cloned()
             }
             None => self.layer.get(path.trim_start_matches('/')).cloned(),
         }
@@ -78,7 +88,7 @@ impl Files for View<'_> {
         match self.mounted(path) {
             Some((mount, _)) if mount.read_only => false,
             Some((mount, inner)) => {
-                let mut trees = self.volumes.0.borrow_mut();
+                let mut trees = self.volumes.trees.borrow_mut();
                 trees.entry(mount.volume.clone()).or_default().insert(inner, content);
                 true
             }
@@ -99,7 +109,7 @@ impl Files for View<'_> {
             .filter(|path| self.mounted(path).is_none())
             .map(|path| format!("/{path}"))
             .collect();
-        let trees = self.volumes.0.borrow();
+        let trees = self.volumes.trees.borrow();
         for mount in self.mounts {
             let Some(tree) = trees.get(&mount.volume) else { continue };
             for inner in tree.keys() {
@@ -120,7 +130,7 @@ impl Files for View<'_> {
         match self.mounted(path) {
             Some((mount, _)) if mount.read_only => {}
             Some((mount, inner)) => {
-                if let Some(tree) = self.volumes.0.borrow_mut().get_mut(&mount.volume) {
+                if let Some(tree) = self.volumes.trees.borrow_mut().get_mut(&mount.volume) {
                     tree.remove(&inner);
                 }
             }
@@ -128,6 +138,13 @@ impl Files for View<'_> {
                 self.layer.remove(path.trim_start_matches('/'));
             }
         }
+    }
+
+    fn lock(&mut self, path: &str) -> bool {
+        // The container's own layer is nobody else's.
+        let Some((mount, inner)) = self.mounted(path) else { return true };
+        let mut locks = self.volumes.locks.borrow_mut();
+        *locks.entry((mount.volume.clone(), inner)).or_insert(self.owner) == self.owner
     }
 }
 
@@ -163,14 +180,19 @@ mod tests {
         let volumes = VolumeTrees::default();
         let mounts = [mount("/var/www", "pv/a", "", false), mount("/etc/conf", "pv/b", "", true)];
         let (mut layer_a, mut layer_b) = (Tree::new(), Tree::new());
-        let mut a = View { mounts: &mounts, layer: &mut layer_a, volumes: &volumes };
+        let (one, two) = (ContainerId(1), ContainerId(2));
+        let mut a = View { owner: one, mounts: &mounts, layer: &mut layer_a, volumes: &volumes };
         assert!(a.write("/var/www/index.php", Bytes::from_static(b"x")));
         assert!(a.write("/var/wwwroot/own", Bytes::from_static(b"y")));
         assert!(!a.write("/etc/conf/z", Bytes::from_static(b"z")));
-        let b = View { mounts: &mounts, layer: &mut layer_b, volumes: &volumes };
+        let mut b = View { owner: two, mounts: &mounts, layer: &mut layer_b, volumes: &volumes };
         assert_eq!(b.read("/var/www/index.php").as_deref(), Some(&b"x"[..]));
         assert_eq!(b.read("/var/wwwroot/own"), None);
         assert_eq!(b.list("/var/"), ["/var/www/index.php"]);
+        assert!(a.lock("/var/www/db") && a.lock("/var/www/db") && a.lock("/tmp/own"));
+        assert!(!b.lock("/var/www/db") && b.lock("/tmp/own"));
+        volumes.unlock(one);
+        assert!(b.lock("/var/www/db"));
     }
 
     #[test]
@@ -179,10 +201,11 @@ mod tests {
         let (whole, part) =
             ([mount("/data", "pv/a", "", false)], [mount("/html", "pv/a", "html", false)]);
         let mut layer = Tree::new();
-        let mut view = View { mounts: &part, layer: &mut layer, volumes: &volumes };
+        let mut view =
+            View { owner: ContainerId(1), mounts: &part, layer: &mut layer, volumes: &volumes };
         assert!(view.write("/html/a/b", Bytes::from_static(b"1")));
         assert_eq!(view.list("/html/"), ["/html/a/b"]);
-        let view = View { mounts: &whole, layer: &mut layer, volumes: &volumes };
+        view.mounts = &whole;
         assert_eq!(view.read("/data/html/a/b").as_deref(), Some(&b"1"[..]));
         volumes.remove_prefix("pv/");
         assert_eq!(view.list("/"), Vec::<String>::new());

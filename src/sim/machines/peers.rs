@@ -46,7 +46,8 @@ impl Peers for Callees<'_> {
         let mut app = container.app.take().ok_or(DialError::Timeout)?;
         let mut layer = std::mem::take(&mut container.layer);
         let start = Arc::clone(&container.start);
-        let mut files = View { mounts: &start.mounts, layer: &mut layer, volumes: self.volumes };
+        let (mounts, volumes) = (&start.mounts, self.volumes);
+        let mut files = View { owner: id, mounts, layer: &mut layer, volumes };
         let mut notes = Vec::new();
         let (cpu, answer) = app.query(
             query,

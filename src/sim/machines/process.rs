@@ -66,6 +66,9 @@ impl Machines {
         for &(port, delay) in &launch.listens {
             cx.queue.after(delay, MachinesEvent::Listen(id, port));
         }
+        if let Some(delay) = launch.tries_again {
+            cx.queue.after(delay, MachinesEvent::Launch(id));
+        }
         if let Some((delay, code)) = launch.exits {
             cx.queue.after(delay, MachinesEvent::Exit(id, code));
         }
@@ -233,6 +236,7 @@ impl Machines {
         container.state = ProcessState::Exited { code, oom_killed, at: cx.now };
         container.held_ports.clear();
         container.held = None;
+        self.volumes.unlock(id);
         if !container.listening.is_empty() {
             container.listening.clear();
             cx.fact(FactKind::ListenerClosed, pod.clone());

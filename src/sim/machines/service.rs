@@ -251,7 +251,8 @@ impl Machines {
         let seed = cx.rng.seed() ^ PEER_SEED;
         let mut peer_rng = self.peer_rng.take().unwrap_or_else(|| Streams::new(seed));
         let volumes = std::mem::take(&mut self.volumes);
-        let mut files = View { mounts: &start.mounts, layer: &mut layer, volumes: &volumes };
+        let mounts = &start.mounts;
+        let mut files = View { owner: id, mounts, layer: &mut layer, volumes: &volumes };
         let mut peers = Callees {
             machines: self,
             volumes: &volumes,

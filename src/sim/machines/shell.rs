@@ -83,7 +83,7 @@ impl Machines {
         }
         let words: Vec<&str> = command.iter().map(String::as_str).collect();
         let mut unknown = false;
-        let mut shell = Shell { container, volumes: &self.volumes, unknown: &mut unknown };
+        let mut shell = Shell { id, container, volumes: &self.volumes, unknown: &mut unknown };
         let (duration, exit_code, stops) = shell.run(&words, 0);
         if unknown {
             self.unmodelled_commands.insert(command.join(" "));
@@ -102,6 +102,7 @@ impl Machines {
 
 /// A command that runs in a container.
 pub(super) struct Shell<'a> {
+    id: ContainerId,
     pub(super) container: &'a mut Container,
     volumes: &'a super::files::VolumeTrees,
     unknown: &'a mut bool,
@@ -257,6 +258,7 @@ impl Shell<'_> {
 
     pub(super) fn view(&mut self) -> View<'_> {
         View {
+            owner: self.id,
             mounts: &self.container.start.mounts,
             layer: &mut self.container.layer,
             volumes: self.volumes,

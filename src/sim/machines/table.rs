@@ -229,6 +229,7 @@ impl Machines {
         for id in gone.iter().flat_map(|uid| self.sandboxes[uid].current()) {
             if let Some(container) = self.containers.get_mut(&id) {
                 power_cut(container, cx.now);
+                self.volumes.unlock(id);
             }
         }
         cx.fact(FactKind::NodeLost, ObjectRef::new("Node", "", node));

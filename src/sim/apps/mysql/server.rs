@@ -6,25 +6,31 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::lock::FIRST_FILE;
 use super::tables::{Database, Query};
-use crate::base::{millis, secs};
+use crate::base::{SimTime, millis, secs};
 use crate::sim::apps::generic::is_known;
 use crate::sim::apps::model::{App, AppCx, Files, Launch, Shutdown, Work};
 use crate::sim::apps::script::{self, Command, Main, Programs};
 use crate::sim::apps::wire;
 
 /// The data directory, as both images declare it.
-const DATA: &str = "/var/lib/mysql/";
+pub(super) const DATA: &str = "/var/lib/mysql/";
 /// Present once the data directory is initialised.
 const SYSTEM_TABLES: &str = "/var/lib/mysql/mysql.ibd";
 /// Accounts, one file each.
 const ACCOUNTS: &str = "/var/lib/mysql/mysql/user/";
 /// The port of the protocol.
 const PORT: u16 = 3306;
+/// What a data directory on a read-only mount is answered with.
+const READ_ONLY: &str =
+    "[ERROR] [Server] --initialize specified but the data directory is not writable.";
+/// Characters of an account's name at most (`mysql_com.h:USERNAME_CHAR_LENGTH` of each).
+const LONGEST_USER: (usize, usize) = (32, 128);
 /// Initialising a data directory and restarting (measured runs of mysql:8, 6 to 12 s).
-const FIRST_START: (Duration, Duration) = (secs(6), secs(12));
+pub(super) const FIRST_START: (Duration, Duration) = (secs(6), secs(12));
 /// Starting on existing data.
-const START: (Duration, Duration) = (secs(1), secs(3));
+pub(super) const START: (Duration, Duration) = (secs(1), secs(3));
 /// CPU time of a query with its few sub-queries.
 const QUERY_CPU: (Duration, Duration) = (Duration::from_micros(700), Duration::from_micros(1_300));
 /// A write also waits for its log to reach the disk.
@@ -38,7 +44,9 @@ pub(in crate::sim::apps) struct Mysql {
     pub(super) name: &'static str,
     pub(super) prefixes: &'static [&'static str],
     daemon: &'static str,
-    memory_bytes: u64,
+    pub(super) memory_bytes: u64,
+    /// Since when it has waited for the server that holds its files.
+    pub(super) waits_since: Option<SimTime>,
     accounts: BTreeMap<String, Account>,
     databases: BTreeMap<String, Database>,
     is_serving: bool,
@@ -67,7 +75,7 @@ impl Mysql {
         Mysql::new("MariaDB", &["MARIADB_", "MYSQL_"], "mariadbd", 110 << 20, old_names)
     }
 
-    fn is_mariadb(&self) -> bool {
+    pub(super) fn is_mariadb(&self) -> bool {
         self.daemon == "mariadbd"
     }
 
@@ -83,6 +91,7 @@ impl Mysql {
             prefixes,
             daemon,
             memory_bytes,
+            waits_since: None,
             accounts: BTreeMap::new(),
             databases: BTreeMap::new(),
             is_serving: false,
@@ -129,8 +138,11 @@ impl Mysql {
         None
     }
 
-    /// Creates the system tables, accounts and the first database; false when the disk refuses.
-    fn initialise(&self, cx: &mut AppCx<'_>) -> bool {
+    /// Creates the system tables, accounts and the first database.
+    ///
+    /// # Errors
+    /// What the entrypoint says when it ends there; what it has made by then stays.
+    fn initialise(&self, cx: &mut AppCx<'_>) -> Result<(), String> {
         let root = self.setting(cx, "ROOT_PASSWORD").unwrap_or("").to_owned();
         let database = self.setting(cx, "DATABASE").map(str::to_owned);
         let user = self.setting(cx, "USER").map(str::to_owned);
@@ -141,12 +153,19 @@ impl Mysql {
             ok &= cx.files.write(&format!("{DATA}{database}/db.opt"), Bytes::new());
         }
         if let (Some(user), Some(password)) = (user, password) {
+            let longest = if self.is_mariadb() { LONGEST_USER.1 } else { LONGEST_USER.0 };
+            if user.chars().count() > longest {
+                return Err(format!(
+                    "ERROR 1470 (HY000) at line 1: String '{user}' is too long for user name \
+                     (should be no longer than {longest})"
+                ));
+            }
             // Without a database the account has no rights on any.
             let allowed = database.unwrap_or_else(|| "-".into());
             let account = wire::message(&[&password, &allowed]);
             ok &= cx.files.write(&format!("{ACCOUNTS}{user}"), account);
         }
-        ok
+        if ok { Ok(()) } else { Err(READ_ONLY.into()) }
     }
 
     fn load(&mut self, cx: &AppCx<'_>) {
@@ -207,11 +226,19 @@ impl App for Mysql {
             other => return script::launch(other),
         };
         self.note_unmodelled(&main, cx);
-        let Main { after, mut log, .. } = main;
-        log.push(format!(
-            "[Note] [Entrypoint]: Entrypoint script for {} Server started.",
-            self.name
-        ));
+        let Main { mut after, mut log, .. } = main;
+        if self.waits_since.is_some() {
+            // What comes before the server was done, and told, before the wait.
+            (after, log) = (Duration::ZERO, Vec::new());
+        } else {
+            log.push(format!(
+                "[Note] [Entrypoint]: Entrypoint script for {} Server started.",
+                self.name
+            ));
+        }
+        if !cx.files.lock(FIRST_FILE) {
+            return self.wait_for_lock(after, log, cx.now);
+        }
         let fails = |log: Vec<String>| Launch {
             exits: Some((after + millis(200), 1)),
             memory_bytes: 4 << 20,
@@ -226,8 +253,8 @@ impl App for Mysql {
                 return fails(log);
             }
             log.push("[Note] [Entrypoint]: Initializing database files".into());
-            if !self.initialise(cx) {
-                log.push("[ERROR] [Server] --initialize specified but the data directory is not writable.".into());
+            if let Err(refusal) = self.initialise(cx) {
+                log.push(refusal);
                 return fails(log);
             }
             cx.rng.between("mysql-start", FIRST_START.0, FIRST_START.1)
@@ -299,82 +326,5 @@ impl App for Mysql {
             "mysql" | "mysqladmin" | "mysqld" => self.has_mysql_names,
             _ => is_known(name, &["bash"]),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sim::apps::testing::Bench;
-
-    const ENV: &[(&str, &str)] = &[
-        ("MYSQL_ROOT_PASSWORD", "r"),
-        ("MYSQL_DATABASE", "blog"),
-        ("MYSQL_USER", "u"),
-        ("MYSQL_PASSWORD", "p"),
-    ];
-
-    fn ask(bench: &mut Bench, app: &mut Mysql, fields: &[&str]) -> Vec<String> {
-        let answer = bench.query(app, &wire::message(fields));
-        wire::split(&answer).into_iter().map(str::to_owned).collect()
-    }
-
-    #[test]
-    fn a_first_start_needs_a_root_password() {
-        let mut bench = Bench::new("mysql");
-        let launch = bench.launch(&mut Mysql::official());
-        assert_eq!(launch.exits.map(|(_, code)| code), Some(1));
-        assert!(launch.log.iter().any(|line| line.contains("MYSQL_ROOT_PASSWORD")));
-    }
-
-    #[test]
-    fn accounts_are_checked_as_the_server_checks_them() {
-        let mut bench = Bench::new("mysql").env(ENV);
-        let mut app = Mysql::official();
-        let first = bench.launch(&mut app).listens[0].1;
-        assert!(first >= FIRST_START.0);
-        assert_eq!(ask(&mut bench, &mut app, &["u", "x", "blog", "view", ""])[1], "1045");
-        assert_eq!(ask(&mut bench, &mut app, &["u", "p", "other", "view", ""])[1], "1044");
-        assert_eq!(ask(&mut bench, &mut app, &["root", "r", "other", "view", ""])[1], "1049");
-        assert_eq!(ask(&mut bench, &mut app, &["u", "p", "blog", "view", ""])[1], "1146");
-    }
-
-    #[test]
-    fn rows_survive_in_the_files_and_nowhere_else() {
-        let mut bench = Bench::new("mysql").env(ENV);
-        let mut app = Mysql::official();
-        bench.launch(&mut app);
-        let install = ["u", "p", "blog", "install", "http://b", "Blog", "admin", "pw", "a@b.c"];
-        assert_eq!(ask(&mut bench, &mut app, &install)[0], "O");
-        let post = ["u", "p", "blog", "post", "Title", "Text", "1", "2026-01-01T00:00:00"];
-        let id = ask(&mut bench, &mut app, &post)[1].clone();
-        let mut again = Mysql::official();
-        let second = bench.launch(&mut again).listens[0].1;
-        assert!(second <= START.1, "existing data is not initialised again");
-        let found = ask(&mut bench, &mut again, &["u", "p", "blog", "get", &id]);
-        assert_eq!(found[3], "Title");
-        bench.disk.0.clear();
-        let mut empty = Mysql::official();
-        bench.launch(&mut empty);
-        assert_eq!(ask(&mut bench, &mut empty, &["u", "p", "blog", "get", &id])[1], "1146");
-    }
-
-    #[test]
-    fn a_disk_with_lost_and_found_is_not_initialised() {
-        for (mut app, starts) in [(Mysql::official(), false), (Mysql::mariadb("11.8"), true)] {
-            let mut bench = Bench::new("database").env(ENV);
-            bench.disk.0.insert(format!("{DATA}lost+found/"), Bytes::new());
-            let launch = bench.launch(&mut app);
-            assert_eq!(launch.exits.is_none(), starts, "{:?}", launch.log);
-        }
-    }
-
-    #[test]
-    fn programs_go_by_the_names_of_their_image() {
-        let has = |app: &Mysql| ["mysqladmin", "mariadb-admin"].map(|name| app.has_binary(name));
-        assert_eq!(has(&Mysql::official()), [Some(true), Some(false)]);
-        assert_eq!(has(&Mysql::mariadb("10.11")), [Some(true), Some(true)]);
-        assert_eq!(has(&Mysql::mariadb("11.8-noble")), [Some(false), Some(true)]);
-        assert_eq!(has(&Mysql::mariadb("lts")), [None, Some(true)]);
     }
 }

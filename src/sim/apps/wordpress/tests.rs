@@ -191,7 +191,7 @@ fn sessions_hold_only_where_the_salts_are_the_same() {
     let cookie = [("cookie", cookies.as_str())];
     let mut apart = Site::new(ENV);
     apart.bench.rng = crate::base::Streams::new(99);
-    apart.bench.disk.0.clear();
+    apart.bench.disk.files.clear();
     apart.bench.launch(&mut apart.app);
     assert_eq!(apart.get(&mut db, path, &cookie).status(), 400, "other salts");
     let mut shared = Site::new(ENV);

@@ -155,7 +155,7 @@ mod tests {
         let limits = "[PHP]\n; larger files\nupload_max_filesize = 64M\npost_max_size=64M\n";
         for (file, content) in [("uploads.ini", limits), ("opcache.ini", "opcache.enable=0")] {
             let file = format!("/usr/local/etc/php/conf.d/{file}");
-            bench.disk.0.insert(file, Bytes::from(content));
+            bench.disk.files.insert(file, Bytes::from(content));
         }
         let (volume, sub_path) = ("v".to_owned(), String::new());
         bench.start.mounts = vec![Mount { path, volume, sub_path, read_only }];
