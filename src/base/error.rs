@@ -9,6 +9,8 @@ pub enum ErrorClass {
     Usage,
     /// The environment is at fault (no container engine, image missing, cluster lost): exit 3.
     Environment,
+    /// Something of ours could not be taken away: exit 3, whatever else ended the run.
+    Leftovers,
     /// The selection matched nothing: exit 4.
     NothingSelected,
 }
@@ -29,6 +31,11 @@ impl Error {
     /// Trouble with the environment.
     pub fn environment(message: impl Into<String>) -> Self {
         Error { class: ErrorClass::Environment, message: message.into() }
+    }
+
+    /// Something of ours could not be taken away; the message says what, and how to remove it.
+    pub fn leftovers(message: impl Into<String>) -> Self {
+        Error { class: ErrorClass::Leftovers, message: message.into() }
     }
 
     /// Nothing matched the selection.

@@ -4,7 +4,6 @@ use std::path::Path;
 
 use crate::base::Error;
 use crate::engine::doctor::{Level, render, worst};
-use crate::engine::host::signals::Signals;
 use crate::engine::host::{Scope, Thing, read_all, sweep_with};
 use crate::stack::Stack;
 use crate::suite::provision::{self, Fate, Inside, Place, Wanted, Workshop};
@@ -13,7 +12,7 @@ use super::args::{DownArgs, EngineArg, GcArgs, TargetArgs, UpArgs};
 use super::config::Config;
 use super::exit::Exit;
 use super::real;
-use super::run::{complain, say, whisper};
+use super::run::{complain, say, unless_interrupted, whisper};
 use super::said::Said;
 use super::settings::{ClusterSettings, kubernetes, manifests, no_stack};
 
@@ -44,14 +43,9 @@ pub(super) fn up(args: &UpArgs) -> Result<Exit, Error> {
         say(&format!("{}\n", real::how_to_use(&cluster)));
         cluster.end(Fate::Keep).await
     }))?;
-    match (up, workshop.signals.as_ref().and_then(Signals::interrupt)) {
-        (Ok(()), _) => Ok(Exit::Passed),
-        (Err(error), None) => Err(error),
-        (Err(error), Some(interrupt)) => {
-            complain(&error);
-            Ok(Exit::Signal(interrupt.exit_code()))
-        }
-    }
+    // A signal that came when all was done changes nothing about it.
+    let interrupted = up.is_err().then(|| interrupted(&workshop)).flatten();
+    unless_interrupted(up.map(|()| Exit::Passed), interrupted)
 }
 
 /// The kind cluster that is meant, and the stack that it is for, if there is one.
@@ -101,10 +95,15 @@ pub(super) fn gc(args: &GcArgs) -> Result<Exit, Error> {
 }
 
 fn sweep(workshop: &Workshop, scope: &Scope) -> Result<Exit, Error> {
-    let swept = real::block_on(async {
-        let inside = Inside::new(workshop);
+    let (board, _watching) = real::show_board(whisper(), workshop.signals.as_ref());
+    let swept = real::block_on(board.up(unless_signalled(workshop, async {
+        let inside = Inside::of_the_dead(workshop);
         sweep_with(&workshop.paths, &workshop.programs, scope, Some(&inside)).await
-    })?;
+    })))?;
+    let swept = match swept {
+        Ok(swept) => swept,
+        Err(exit) => return Ok(exit),
+    };
     if swept.busy {
         return Err(Error::environment("another Seatrial sweeps at this moment; try again"));
     }
@@ -121,6 +120,23 @@ fn sweep(workshop: &Workshop, scope: &Scope) -> Result<Exit, Error> {
         Scope::Dead | Scope::All => swept.is_clean(),
     };
     Ok(if is_done { Exit::Passed } else { Exit::Environment })
+}
+
+/// What `work` comes to, or how the command ends because of a signal. What is not removed by then stays
+/// in its lease.
+async fn unless_signalled<T>(
+    workshop: &Workshop,
+    work: impl Future<Output = T>,
+) -> Result<T, Exit> {
+    provision::unless_interrupted(workshop, work).await.map_err(|error| {
+        complain(&error);
+        interrupted(workshop).map_or(Exit::Environment, Exit::Signal)
+    })
+}
+
+/// The exit code of a command that a signal has ended.
+fn interrupted(workshop: &Workshop) -> Option<u8> {
+    Some(workshop.signals.as_ref()?.interrupt()?.exit_code())
 }
 
 /// Names of clusters, each with the lease in `folder` that it belongs to.
@@ -147,10 +163,15 @@ pub(super) fn doctor(args: &TargetArgs) -> Result<Exit, Error> {
         whisper()("no stack is named (--manifests PATH): what its add-ons need is not looked at");
     }
     let stack = stack.unwrap_or_default();
-    let findings = real::block_on(async {
+    let (board, _watching) = real::show_board(whisper(), workshop.signals.as_ref());
+    let findings = real::block_on(board.up(unless_signalled(&workshop, async {
         real::sweep_dead(&workshop).await;
         provision::findings(&wanted, &stack, &workshop).await
-    })?;
+    })))?;
+    let findings = match findings {
+        Ok(findings) => findings,
+        Err(exit) => return Ok(exit),
+    };
     for line in render(&findings) {
         say(&format!("{line}\n"));
     }

@@ -54,7 +54,7 @@ impl From<ErrorClass> for Exit {
     fn from(class: ErrorClass) -> Exit {
         match class {
             ErrorClass::Usage => Exit::Usage,
-            ErrorClass::Environment => Exit::Environment,
+            ErrorClass::Environment | ErrorClass::Leftovers => Exit::Environment,
             ErrorClass::NothingSelected => Exit::NothingSelected,
         }
     }

@@ -175,7 +175,7 @@ pub(super) async fn bring_up(
 
 /// Removes what dead runs left, and says what was removed.
 pub(super) async fn sweep_dead(workshop: &Workshop) {
-    let inside = provision::Inside::new(workshop);
+    let inside = provision::Inside::of_the_dead(workshop);
     let swept = sweep_with(&workshop.paths, &workshop.programs, &Scope::Dead, Some(&inside)).await;
     swept.lines().iter().for_each(|line| (workshop.tell)(line));
 }

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
-use crate::base::Error;
+use crate::base::{Error, ErrorClass};
 use crate::observe::{ScenarioOutcome, Verdict};
 use crate::report::{self, Text};
 use crate::suite::provision::{self, Fate, Tell};
@@ -66,19 +66,27 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Error> {
         Ok(run)
     });
     // What is left on the machine matters more than a verdict.
-    let exit = match (run, closed) {
-        (Ok(run), Ok(())) => Exit::from(&run),
-        (Ok(_), Err(left)) => return Err(left),
-        (Err(error), Ok(())) if running.interrupted().is_none() => return Err(error),
-        (Err(error), Ok(())) => {
+    match (run, closed) {
+        (Ok(_), Err(left)) => Err(left),
+        (Err(error), Err(left)) => Err(Error::leftovers(format!("{error}\n{left}"))),
+        (run, Ok(())) => unless_interrupted(run.map(|run| Exit::from(&run)), running.interrupted()),
+    }
+}
+
+/// How a command ends that may have been interrupted: by the signal, unless something is left.
+pub(super) fn unless_interrupted(
+    ended: Result<Exit, Error>,
+    interrupted: Option<u8>,
+) -> Result<Exit, Error> {
+    match (ended, interrupted) {
+        (ended, None) => ended,
+        (Err(error), _) if error.class() == ErrorClass::Leftovers => Err(error),
+        (Err(error), Some(code)) => {
             complain(&error);
-            Exit::Environment
+            Ok(Exit::Signal(code))
         }
-        (Err(error), Err(left)) => {
-            return Err(Error::environment(format!("{error}\n{left}")));
-        }
-    };
-    Ok(running.interrupted().map_or(exit, Exit::Signal))
+        (Ok(_), Some(code)) => Ok(Exit::Signal(code)),
+    }
 }
 
 /// Prints the external commands of a run.
@@ -135,4 +143,23 @@ pub(super) fn whisper() -> Tell {
 pub(super) fn say(text: &str) {
     let mut out = std::io::stdout();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_matters_more_than_a_signal() {
+        let ended = |ended, interrupted| {
+            unless_interrupted(ended, interrupted).map_err(|error| error.to_string())
+        };
+        assert_eq!(ended(Ok(Exit::Failed), None), Ok(Exit::Failed));
+        assert_eq!(ended(Ok(Exit::Failed), Some(130)), Ok(Exit::Signal(130)));
+        let stopped = || Err(Error::environment("interrupted"));
+        assert_eq!(ended(stopped(), Some(143)), Ok(Exit::Signal(143)));
+        assert_eq!(ended(stopped(), None), Err("interrupted".into()));
+        let left = Err(Error::leftovers("cluster st-1 is left"));
+        assert_eq!(ended(left, Some(130)), Err("cluster st-1 is left".into()));
+    }
 }

@@ -1,9 +1,10 @@
 //! Sessions: run after run on the same engine, from any thread. On the simulator every trial has a
 //! cluster of its own; a real cluster is opened at the first trial and shared by all.
 
-use std::panic::resume_unwind;
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures::FutureExt as _;
 use futures::future::LocalBoxFuture;
 use tokio::runtime::{Builder, Runtime};
 
@@ -187,7 +188,7 @@ impl Session {
                     Some(close) => close().await,
                     None => Ok(()),
                 };
-                // A cluster that is gone has nothing left in it.
+                // What is left on the machine has what is left in the cluster with it.
                 match (emptied, closed) {
                     (_, Err(error)) | (Err(error), Ok(())) => Err(error),
                     (Ok(()), Ok(())) => Ok(()),
@@ -213,9 +214,15 @@ async fn opened<'a>(
         *stage = match open().await {
             Err(error) => Stage::Failed(error),
             Ok(Opened { engine, options, close }) => {
-                match SharedCluster::open(engine, request.clone(), options).await {
-                    Ok(cluster) => Stage::Up(Box::new(cluster), close),
-                    Err(error) => Stage::Failed(end_unused(close, error).await),
+                let opened = SharedCluster::open(engine, request.clone(), options);
+                match AssertUnwindSafe(opened).catch_unwind().await {
+                    Ok(Ok(cluster)) => Stage::Up(Box::new(cluster), close),
+                    Ok(Err(error)) => Stage::Failed(end_unused(close, error).await),
+                    Err(panic) => {
+                        let error = Error::environment("a bug ended the run before it began");
+                        *stage = Stage::Failed(end_unused(close, error).await);
+                        resume_unwind(panic)
+                    }
                 }
             }
         };
@@ -232,7 +239,7 @@ async fn end_unused(close: Option<Close>, error: Error) -> Error {
     let Some(close) = close else { return error };
     match close().await {
         Ok(()) => error,
-        Err(left) => Error::environment(format!("{error}\n{left}")),
+        Err(left) => Error::leftovers(format!("{error}\n{left}")),
     }
 }
 

@@ -162,7 +162,7 @@ impl Lease {
     pub fn release(&self) -> Result<(), Error> {
         let mut held = self.lock();
         if let [first, ..] = &held.file.things[..] {
-            return Err(Error::environment(format!(
+            return Err(Error::leftovers(format!(
                 "not all is gone: {first} is left; `seatrial gc` removes it"
             )));
         }

@@ -96,8 +96,8 @@ pub struct LeaseFile {
 }
 
 impl LeaseFile {
-    /// Where the lease called `id` is.
-    pub(super) fn path_in(folder: &Path, id: &str) -> PathBuf {
+    /// Where the lease called `id` is, in the folder of leases.
+    pub fn path_in(folder: &Path, id: &str) -> PathBuf {
         folder.join(format!("{id}.json"))
     }
 }

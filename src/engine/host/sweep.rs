@@ -56,19 +56,23 @@ pub struct Swept {
     pub leases: Vec<SweptLease>,
     /// Another process was sweeping, so this one did nothing.
     pub busy: bool,
-    /// What else there is to say: files that are not understood, a folder that cannot be read.
+    /// Why the leases could not be looked at.
+    pub unseen: Option<String>,
+    /// What else there is to say, as of files that are not understood.
     pub remarks: Vec<String>,
 }
 
 impl Swept {
     /// Whether nothing of the leases swept is left.
     pub fn is_clean(&self) -> bool {
-        self.leases.iter().all(|lease| lease.left.is_empty() && lease.trouble.is_none())
+        self.unseen.is_none()
+            && self.leases.iter().all(|lease| lease.left.is_empty() && lease.trouble.is_none())
     }
 
     /// What to tell the user: nothing, or a line or two per lease.
     pub fn lines(&self) -> Vec<String> {
-        self.leases.iter().flat_map(SweptLease::lines).chain(self.remarks.iter().cloned()).collect()
+        let remarks = self.unseen.iter().chain(&self.remarks).cloned();
+        self.leases.iter().flat_map(SweptLease::lines).chain(remarks).collect()
     }
 }
 
@@ -122,7 +126,8 @@ pub async fn sweep_with(
 ) -> Swept {
     let folder = paths.leases();
     let mut swept = Swept::default();
-    if programs.is_dry() || !folder.exists() {
+    // One that cannot be asked for may be there: the lock tells why.
+    if programs.is_dry() || matches!(folder.try_exists(), Ok(false)) {
         return swept;
     }
     let _lock = match FolderLock::try_take(&folder) {
@@ -132,14 +137,14 @@ pub async fn sweep_with(
             return swept;
         }
         Err(error) => {
-            swept.remarks.push(one_line(&error));
+            swept.unseen = Some(one_line(&error));
             return swept;
         }
     };
     let found = match read_all(&folder) {
         Ok(found) => found,
         Err(error) => {
-            swept.remarks.push(one_line(&error));
+            swept.unseen = Some(one_line(&error));
             return swept;
         }
     };
@@ -192,7 +197,7 @@ async fn give_back_within(
         removed.append(&mut swept.removed);
         if std::mem::take(&mut remover.silent).is_empty() || Instant::now() >= give_up {
             swept.removed = removed;
-            return Swept { leases: vec![swept], busy: false, remarks: Vec::new() };
+            return Swept { leases: vec![swept], ..Swept::default() };
         }
         sleep(poll).await;
     }
@@ -208,9 +213,20 @@ async fn remove_all(
 ) -> SweptLease {
     let mut swept = SweptLease { whose, removed: Vec::new(), left: Vec::new(), trouble: None };
     end_programs(remover.programs, &file.id).await;
+    let mut staying = None;
     for thing in file.things.iter().rev() {
-        match remover.remove(file, thing).await {
+        let outcome = match (&staying, thing) {
+            (Some(cluster), Thing::Path { .. } | Thing::LoopDevice { .. }) => {
+                Outcome::Left(format!("{cluster} is still there"))
+            }
+            _ => remover.remove(file, thing).await,
+        };
+        match outcome {
             Outcome::Left(why) => {
+                if let Thing::KindCluster { .. } = thing {
+                    // It can be unmounted from with its kubeconfig only, and its disks are in use.
+                    staying = Some(thing.to_string());
+                }
                 swept.left.push((thing.clone(), why));
                 continue;
             }

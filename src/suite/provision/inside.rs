@@ -2,7 +2,8 @@
 //! go of before a cluster of ours does.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -14,12 +15,13 @@ use kube::core::GroupVersion;
 use kube::discovery::{ApiCapabilities, Scope, pinned_group, verbs};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::{Tell, Workshop};
 use crate::addons;
-use crate::base::{Error, secs};
+use crate::base::{Error, in_full, secs};
 use crate::engine::host::signals::{Signals, Urgency};
-use crate::engine::host::{InClusters, LEASE_LABEL};
+use crate::engine::host::{InClusters, LEASE_LABEL, LeaseFile};
 use crate::engine::real::Access;
 use crate::k8s::served::is_built_in_group;
 use crate::suite::shared::was_provisioned;
@@ -28,6 +30,11 @@ use crate::wait::{Deadline, WaitError, until_ok};
 /// Objects of a stack end with their pods.
 const OBJECTS_GONE: Deadline =
     Deadline::new(secs(300), "pods end within their grace period, then their volumes go");
+/// How long objects of custom kinds hold back all others: what is to take their finalizers away may be
+/// among those.
+const CUSTOM_GONE: Duration = secs(60);
+/// A cluster that works answers at once.
+const ANSWERS: Duration = secs(15);
 /// Groups and kinds that controllers copy our label to, or own; they go after their owners.
 const OWNED: [(&str, &str); 3] =
     [("", "Pod"), ("apps", "ReplicaSet"), ("discovery.k8s.io", "EndpointSlice")];
@@ -42,12 +49,49 @@ const N_AT_ONCE: usize = 8;
 pub struct Inside {
     tell: Tell,
     signals: Option<Signals>,
+    leases: PathBuf,
+    /// Whether a cluster that does not answer is waited for.
+    is_patient: bool,
 }
 
 impl Inside {
-    /// For what is removed from `workshop`'s machine.
+    /// For what a run has made that ends now: its cluster was there a moment ago.
     pub fn new(workshop: &Workshop) -> Self {
-        Inside { tell: workshop.tell.clone(), signals: workshop.signals.clone() }
+        Inside {
+            tell: workshop.tell.clone(),
+            signals: workshop.signals.clone(),
+            leases: workshop.paths.leases(),
+            is_patient: true,
+        }
+    }
+
+    /// For what dead runs have left, perhaps in clusters that are gone too.
+    pub fn of_the_dead(workshop: &Workshop) -> Self {
+        Inside { is_patient: false, ..Inside::new(workshop) }
+    }
+
+    async fn remove_objects(&self, lease: &str, access: &Access) -> Result<(), Error> {
+        let client = access.client()?;
+        if !self.is_patient {
+            let asked = tokio::time::timeout(ANSWERS, client.apiserver_version()).await;
+            let silent = match asked {
+                Ok(asked) => asked.err().map(|error| in_full(&error)),
+                Err(_) => Some(format!("no answer in {} s", ANSWERS.as_secs())),
+            };
+            if let Some(why) = silent {
+                return Err(Error::environment(format!("its cluster does not answer ({why})")));
+            }
+        }
+        let gone = remove_labelled(&client, lease).await;
+        let unseen = gone.map_err(|error| Error::environment(error.to_string()))?;
+        if !unseen.is_empty() {
+            (self.tell)(&format!(
+                "of lease {lease}, objects of these kinds could not be looked for, and stay if \
+                 there are any: {}; they have the label {LEASE_LABEL}={lease}",
+                unseen.join(", ")
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -63,16 +107,14 @@ impl InClusters for Inside {
                 kubeconfig: (!kubeconfig.is_empty()).then(|| kubeconfig.into()),
                 context: Some(context.to_owned()),
             };
-            let gone = remove_labelled(&access.client()?, lease).await;
-            let unseen = gone.map_err(|error| Error::environment(error.to_string()))?;
-            if !unseen.is_empty() {
-                (self.tell)(&format!(
-                    "of lease {lease}, objects of these kinds could not be looked for, and stay if \
-                     there are any: {}; they have the label {LEASE_LABEL}={lease}",
-                    unseen.join(", ")
-                ));
-            }
-            Ok(())
+            let removed = self.remove_objects(lease, &access).await;
+            removed.map_err(|error| {
+                Error::environment(format!(
+                    "{error}; they have the label {LEASE_LABEL}={lease}; if the cluster is gone for \
+                     good, delete {}",
+                    LeaseFile::path_in(&self.leases, lease).display()
+                ))
+            })
         })
     }
 
@@ -103,9 +145,10 @@ impl InClusters for Inside {
 /// Deletes what carries the label of `lease` until nothing does. Returns what could not be looked
 /// through, and why.
 async fn remove_labelled(client: &Client, lease: &str) -> Result<Vec<String>, WaitError> {
+    let begun = Instant::now();
     until_ok("objects with our label are gone", OBJECTS_GONE, || async {
         let mut pass = Pass::new(client, lease);
-        pass.run().await?;
+        pass.run(begun.elapsed() < CUSTOM_GONE).await?;
         if pass.left.is_empty() { Ok(pass.unseen) } else { Err(pass.left.join(", ")) }
     })
     .await
@@ -153,12 +196,16 @@ impl<'a> Pass<'a> {
     }
 
     /// Deletes what is found; what goes wrong with one kind keeps no other from being looked for.
-    async fn run(&mut self) -> Result<(), String> {
+    /// With `custom_first`, nothing else is deleted while there are objects of custom kinds.
+    async fn run(&mut self, custom_first: bool) -> Result<(), String> {
         let mut seen = BTreeSet::new();
         let versions = versions(self.client).await;
         for version in
             versions.map_err(|error| format!("the API groups cannot be listed: {error}"))?
         {
+            if custom_first && !is_of_an_operator(&version.group) && !self.left.is_empty() {
+                break;
+            }
             let group = match pinned_group(self.client, &version).await {
                 Ok(group) => group,
                 Err(error) => {
@@ -336,9 +383,17 @@ fn is_provisioners(resource: &ApiResource, object: &DynamicObject) -> bool {
         && matches!(field("/status/phase"), Some("Bound" | "Released"))
 }
 
-/// All versions of all groups that may have objects of ours, the preferred one of a group first.
+/// Whether its objects may have finalizers that only an operator takes away: names below `k8s.io` and
+/// those without a dot are kept for Kubernetes (`apiextensions/v1/types.go:KubeAPIApprovedAnnotation`).
+fn is_of_an_operator(group: &str) -> bool {
+    group.contains('.') && !group.ends_with(".k8s.io")
+}
+
+/// All versions of all groups that may have objects of ours, the preferred one of a group first; custom
+/// groups before those of Kubernetes.
 async fn versions(client: &Client) -> Result<Vec<GroupVersion>, kube::Error> {
-    let groups = client.list_api_groups().await?.groups;
+    let mut groups = client.list_api_groups().await?.groups;
+    groups.sort_by_key(|group| !is_of_an_operator(&group.name));
     let groups = groups.into_iter().filter(|group| !group.name.ends_with(MEASUREMENTS));
     let mut versions: Vec<GroupVersion> = groups
         .flat_map(|group| {

@@ -182,12 +182,16 @@ impl Provisioned {
     pub async fn end(self, fate: Fate) -> Result<(), Error> {
         let Provisioned { lease, workshop, made, .. } = self;
         let Some(made) = made else { return all_gone(&workshop, &lease).await };
-        if fate == Fate::Keep || made.reuse.is_some() {
-            // A node that a scenario left off would be missing for the next user.
-            made.nodes.undo().await?;
-            return lease.keep();
+        if fate == Fate::Remove && made.reuse.is_none() {
+            return all_gone(&workshop, &lease).await;
         }
-        all_gone(&workshop, &lease).await
+        // First of all, or the next command would take it for what a dead run has left.
+        if let Err(error) = lease.keep() {
+            let error = Error::environment(format!("the cluster cannot be kept: {error}"));
+            return Err(and_all_gone(error, &workshop, &lease).await);
+        }
+        // A node that a scenario left off would be missing for the next user.
+        made.nodes.undo().await
     }
 }
 
@@ -205,7 +209,7 @@ async fn all_gone(workshop: &Workshop, lease: &Lease) -> Result<(), Error> {
 }
 
 fn left(swept: &Swept) -> Error {
-    Error::environment(format!("not all is gone\n{}", swept.lines().join("\n")))
+    Error::leftovers(format!("not all is gone\n{}", swept.lines().join("\n")))
 }
 
 async fn interrupted(workshop: &Workshop) {
@@ -225,7 +229,7 @@ pub async fn unless_interrupted<T>(
 ) -> Result<T, Error> {
     tokio::select! {
         biased;
-        () = interrupted(workshop) => Err(Error::environment("interrupted; nothing was made yet")),
+        () = interrupted(workshop) => Err(Error::environment("interrupted")),
         done = work => Ok(done),
     }
 }
@@ -250,10 +254,17 @@ async fn or_nothing<T>(
             }
         },
     };
-    let Err(error) = made else { return made };
+    match made {
+        Ok(made) => Ok(made),
+        Err(error) => Err(and_all_gone(error, workshop, lease).await),
+    }
+}
+
+/// Removes everything that `lease` names because of `error`; what is left is part of what it returns.
+async fn and_all_gone(error: Error, workshop: &Workshop, lease: &Lease) -> Error {
     match all_gone(workshop, lease).await {
-        Ok(()) => Err(error),
-        Err(left) => Err(Error::environment(format!("{error}\n{left}"))),
+        Ok(()) => error,
+        Err(left) => Error::leftovers(format!("{error}\n{left}")),
     }
 }
 

@@ -239,21 +239,35 @@ async fn files_that_are_no_leases_stay_and_are_named() {
 }
 
 #[tokio::test]
+async fn who_cannot_look_does_not_say_that_nothing_is_left() {
+    let rig = Rig::new();
+    assert!(rig.sweep(Scope::All).await.is_clean(), "there is no folder of leases yet");
+    fs::create_dir_all(&rig.paths.state).expect("a folder");
+    fs::write(rig.paths.leases(), "no folder").expect("written");
+    let swept = rig.sweep(Scope::All).await;
+    assert!(!swept.is_clean() && swept.lines().len() == 1, "{swept:?}");
+}
+
+#[tokio::test]
 async fn a_silent_engine_keeps_the_lease_and_is_asked_once() {
     let rig = Rig::new();
     rig.tools.add("docker", "echo ask >> $HERE/calls; echo 'Cannot connect' >&2; exit 1");
-    let file = rig.paths.state.join("file");
+    let [kubeconfig, file] = ["kubeconfig", "file"].map(|name| rig.paths.state.join(name));
     fs::create_dir_all(&rig.paths.state).expect("a folder");
+    fs::write(&kubeconfig, "x").expect("written");
     fs::write(&file, "x").expect("written");
-    rig.dead("run-1", vec![cluster("st-1"), container("x"), file_thing(&file)]);
+    let needed = [file_thing(&kubeconfig), cluster("st-1"), container("x")];
+    rig.dead("run-1", [&needed[..], &[file_thing(&file)]].concat());
     let swept = rig.sweep(Scope::Dead).await;
     let lines = swept.lines();
     assert_eq!(lines.len(), 2, "{lines:?}");
-    assert!(lines[1].starts_with("left container x, cluster st-1 of a run"), "{lines:?}");
+    let left = format!("left container x, cluster st-1, {} of a run", needed[0]);
+    assert!(lines[1].starts_with(&left), "{lines:?}");
     assert!(lines[1].contains("docker does not answer (") && lines[1].contains("Cannot connect"));
     assert_eq!(rig.asked(), "ask\n");
     let left = read(&rig.path("run-1")).expect("it is there").expect("whole").things;
-    assert_eq!(left, [cluster("st-1"), container("x")]);
+    assert_eq!(left, needed);
+    assert!(kubeconfig.exists(), "what a cluster needs to its end goes after it");
 
     // It answers again: the next sweep ends the lease.
     rig.tools.add("docker", FAKE_DOCKER);

@@ -221,6 +221,52 @@ fn an_api_that_is_out_of_order_is_passed_over_and_named() {
     });
 }
 
+#[tokio::test]
+async fn a_cluster_that_is_gone_is_asked_once_and_the_way_out_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let kubeconfig = folder.path().join("kubeconfig");
+    let text = "{apiVersion: v1, kind: Config, clusters: [{name: gone, cluster: {server: \
+                'http://127.0.0.1:9'}}], contexts: [{name: gone, context: {cluster: gone, user: me}}], \
+                users: [{name: me, user: {}}]}";
+    std::fs::write(&kubeconfig, text).expect("written");
+    let inside = Inside {
+        tell: Arc::new(|_| ()),
+        signals: None,
+        leases: folder.path().to_owned(),
+        is_patient: false,
+    };
+    let removed = inside.remove(LEASE, kubeconfig.to_str().expect("text"), "gone").await;
+    let error = removed.expect_err("nobody is there").to_string();
+    let told = format!(
+        "they have the label {LEASE_LABEL}={LEASE}; if the cluster is gone for good, delete {}",
+        folder.path().join("run-1.json").display()
+    );
+    assert!(error.starts_with("its cluster does not answer") && error.ends_with(&told), "{error}");
+}
+
+#[test]
+fn custom_objects_go_before_what_may_finalize_them() {
+    on_a_cluster(async |client: Client| {
+        let gizmo = json!({
+            "apiVersion": "example.com/v1", "kind": "Gizmo",
+            "metadata": {
+                "name": "shop", "labels": { LEASE_LABEL: LEASE }, "finalizers": ["example.com/operator"],
+            },
+        });
+        apply(&client, &[serde_json::from_str(GIZMOS).expect("a definition")]).await;
+        tokio::time::sleep(secs(10)).await;
+        apply(&client, &[gizmo, ours(map(), "operator")]).await;
+        let mut pass = Pass::new(&client, LEASE);
+        pass.run(true).await.expect("an answer");
+        assert_eq!(pass.left, ["still there: Gizmo shop"]);
+        let both = ["ConfigMap operator", "Gizmo shop"].map(str::to_owned);
+        assert_eq!(left(&client).await, BTreeSet::from(both));
+        // An operator that is dead holds nothing back for good.
+        remove_labelled(&client, LEASE).await.expect_err("the finalizer stays");
+        assert_eq!(left(&client).await, BTreeSet::from(["Gizmo shop".to_owned()]));
+    });
+}
+
 #[test]
 fn what_this_user_may_see_of_a_kind_is_found_and_the_rest_is_named() {
     on_a_cluster(async |client: Client| {
