@@ -66,6 +66,9 @@ pub trait MemoryKills: Send + Sync {
 
 /// Writes the journals of nodes.
 pub trait NodeLogs: Send + Sync {
+    /// A private folder that ends with the cluster, whatever becomes of this process: journals tell
+    /// secrets.
+    fn place(&self) -> &Path;
     /// Writes those of all nodes below `into`.
     fn export<'a>(&'a self, into: &'a Path) -> BoxFuture<'a, Result<(), Error>>;
 }
@@ -105,8 +108,8 @@ pub trait Engine: Send + Sync {
     fn epoch(&self) -> Option<Instant> {
         None
     }
-    /// Writes the journals of the nodes below `into`; `None` where the engine has no access to them.
-    fn export_logs<'a>(&'a self, _into: &'a Path) -> Option<BoxFuture<'a, Result<(), Error>>> {
+    /// The journals of its nodes, if the engine has access to them.
+    fn node_logs(&self) -> Option<&dyn NodeLogs> {
         None
     }
 }

@@ -1,7 +1,7 @@
 //! Faults: nodes stopped and started, containers frozen, through the container engine.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -30,6 +30,7 @@ const UID_LENGTH: usize = 36;
 pub struct KindNodes {
     containers: Containers,
     cluster: String,
+    folder: PathBuf,
     nodes: Vec<String>,
     writable_sys: bool,
     faults: Mutex<Faults>,
@@ -49,6 +50,7 @@ impl KindNodes {
         KindNodes {
             containers,
             cluster: cluster.name.clone(),
+            folder: cluster.folder.clone(),
             nodes: cluster.node_names(),
             writable_sys: cluster.writable_sys,
             faults: Mutex::default(),
@@ -147,6 +149,10 @@ impl MemoryKills for KindNodes {
 }
 
 impl NodeLogs for KindNodes {
+    fn place(&self) -> &Path {
+        &self.folder
+    }
+
     fn export<'a>(&'a self, into: &'a Path) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
             let call = self.containers.kind(["export", "logs", "--name", &self.cluster]);

@@ -1,9 +1,7 @@
 //! The engine: a real cluster behind the contract that all engines keep.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use futures::future::BoxFuture;
 use kube::Client;
 
 use super::access::Access;
@@ -122,8 +120,8 @@ impl Engine for RealCluster {
         Vec::new()
     }
 
-    fn export_logs<'a>(&'a self, into: &'a Path) -> Option<BoxFuture<'a, Result<(), Error>>> {
-        self.given.logs.as_ref().map(|logs| logs.export(into))
+    fn node_logs(&self) -> Option<&dyn NodeLogs> {
+        self.given.logs.as_deref()
     }
 }
 

@@ -71,8 +71,8 @@ impl Artifacts {
         for pod in &evidence.pods {
             write_logs(trial, pod, &mut files).await;
         }
-        if nodes::can_export(trial) {
-            nodes::write(trial, &namespaces, &mut files).await;
+        if let Some(logs) = trial.engine().node_logs() {
+            nodes::write(logs, &namespaces, &mut files).await;
         }
         files.summary()
     }
@@ -119,7 +119,7 @@ async fn secrets(trial: &Trial, namespaces: &BTreeSet<String>) -> Result<Vec<Sec
     let client = trial.client();
     let mut apis: Vec<Api<Secret>> =
         namespaces.iter().map(|name| Api::namespaced(client.clone(), name)).collect();
-    if nodes::can_export(trial) {
+    if trial.engine().node_logs().is_some() {
         apis = vec![Api::all(client)];
     }
     let mut secrets = Vec::new();

@@ -6,8 +6,8 @@ use std::time::Duration;
 use std::{fs, io};
 
 use crate::base::secs;
+use crate::engine::NodeLogs;
 
-use super::super::trial::Trial;
 use super::files::Files;
 
 /// The rest of the time for gathering is for reading what was exported.
@@ -17,18 +17,12 @@ const PODS: &str = "pods";
 /// The same logs once more.
 const CONTAINERS: &str = "containers";
 
-/// Whether the engine can export anything.
-pub(super) fn can_export(trial: &Trial) -> bool {
-    trial.engine().export_logs(Path::new("")).is_some()
-}
-
 /// Writes what the engine exports. The pods in `gathered` namespaces are left out: their logs are
 /// written already. What is exported tells secrets, so it goes to a place that nobody keeps first.
-pub(super) async fn write(trial: &Trial, gathered: &BTreeSet<String>, files: &mut Files) {
+pub(super) async fn write(logs: &dyn NodeLogs, gathered: &BTreeSet<String>, files: &mut Files) {
     let taken = async {
-        let scratch = tempfile::tempdir().map_err(|error| error.to_string())?;
-        let Some(exporting) = trial.engine().export_logs(scratch.path()) else { return Ok(()) };
-        let exported = match tokio::time::timeout(EXPORTED, exporting).await {
+        let scratch = tempfile::tempdir_in(logs.place()).map_err(|error| error.to_string())?;
+        let exported = match tokio::time::timeout(EXPORTED, logs.export(scratch.path())).await {
             Ok(exported) => exported.map_err(|error| error.to_string()),
             Err(_) => Err(format!("exporting took longer than {} s", EXPORTED.as_secs())),
         };

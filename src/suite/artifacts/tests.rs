@@ -8,11 +8,12 @@ use std::sync::Arc;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use kube::client::Body;
+use tempfile::TempDir;
 
 use super::*;
 use crate::base::Error;
 use crate::engine::sim::{self, SimEngine};
-use crate::engine::{Capability, Engine, Fact, FrontDoor, NodeLifecycle};
+use crate::engine::{Capability, Engine, Fact, FrontDoor, NodeLifecycle, NodeLogs};
 use crate::k8s::Profile;
 use crate::load::Transport;
 use crate::stack::Stack;
@@ -74,6 +75,7 @@ static SUITES: &[Suite] = &[Suite {
 struct Telling {
     inner: Arc<SimEngine>,
     hides_secrets: bool,
+    place: TempDir,
 }
 
 impl Engine for Telling {
@@ -114,14 +116,24 @@ impl Engine for Telling {
     fn facts(&self) -> Vec<Fact> {
         Vec::new()
     }
-    fn export_logs<'a>(&'a self, into: &'a Path) -> Option<BoxFuture<'a, Result<(), Error>>> {
+    fn node_logs(&self) -> Option<&dyn NodeLogs> {
+        Some(self)
+    }
+}
+
+impl NodeLogs for Telling {
+    fn place(&self) -> &Path {
+        self.place.path()
+    }
+    fn export<'a>(&'a self, into: &'a Path) -> BoxFuture<'a, Result<(), Error>> {
         let exported = async move {
+            assert!(into.starts_with(self.place()), "{}", into.display());
             let node = into.join("worker");
             fs::create_dir_all(&node).expect("a folder");
             fs::write(node.join("journal.log"), "hunter2-long\nswordfish\n").expect("a file");
             Ok(())
         };
-        Some(exported.boxed())
+        exported.boxed()
     }
 }
 
@@ -151,7 +163,11 @@ fn gathered(hides_secrets: bool) -> BTreeMap<String, String> {
     let artifacts = Artifacts::new(folder.path(), When::OnFailure);
     let spec = cluster_spec(&request);
     let run = sim::run(&spec, 1, async |inner: Arc<SimEngine>| {
-        let engine = Arc::new(Telling { inner, hides_secrets });
+        let engine = Arc::new(Telling {
+            inner,
+            hides_secrets,
+            place: tempfile::tempdir().expect("a folder"),
+        });
         let job = Job { suite: &SUITES[0], scenario: &SUITES[0].scenarios[0], seed: 1 };
         let around = Around { artifacts: Some(&artifacts), ..Around::nothing() };
         judge(&request, &job, engine, around, async || Ok(())).await
