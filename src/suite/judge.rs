@@ -84,7 +84,7 @@ pub(super) async fn judge(
     let (phase, phases) = watch::channel(Phase::Setup);
     let trial = Trial::new(engine, Arc::clone(&request.stack), target, phase, around.shared);
     let story = within_phases(phases, story(&trial, job.scenario, on_ready));
-    let story = unless(around.interrupt, story);
+    let story = unless(around.interrupt.clone(), story);
     let ended = AssertUnwindSafe(story).catch_unwind().await;
     let mut judged = match ended {
         Ok(Ok(held)) => Judged {
@@ -95,22 +95,15 @@ pub(super) async fn judge(
         Ok(Err(stop)) => Judged::from_stop(stop),
         Err(panic) => Judged::from_stop(panicked(&*panic)),
     };
-    if matches!(judged.verdict, Verdict::Failed | Verdict::Errored | Verdict::Inconclusive) {
-        trial.enter(Phase::Diagnose);
-        let diagnosis = AssertUnwindSafe(diagnose(&trial)).catch_unwind().await;
-        judged.diagnosis = diagnosis.unwrap_or_else(|panic| vec![panicked(&*panic).message]);
-    }
-    if let Some(artifacts) = around.artifacts
-        && artifacts.wanted(judged.verdict)
-    {
-        let gathered = artifacts.gather(&trial, job, &judged);
-        let gathered = tokio::time::timeout(Phase::Gather.limit(), gathered);
-        let line = match AssertUnwindSafe(gathered).catch_unwind().await {
-            Ok(Ok(line)) => line,
-            Ok(Err(_)) => "artifacts: gathering them took too long; what there is was kept".into(),
-            Err(panic) => panicked(&*panic).message,
-        };
-        judged.diagnosis.push(line);
+    let explained = explain(&trial, job, around.artifacts, &mut judged);
+    match around.interrupt {
+        None => explained.await,
+        Some(mut interrupt) => tokio::select! {
+            biased;
+            // Whoever asks for an end does not wait for evidence.
+            () = interrupted(&mut interrupt) => {}
+            () = explained => {}
+        },
     }
     trial.enter(Phase::Cleanup);
     clean_up(&trial, &mut judged).await;
@@ -118,6 +111,26 @@ pub(super) async fn judge(
     judged.virtual_ms = trial.now_ms();
     judged.touched = trial.is_touched();
     judged
+}
+
+/// Adds what explains the verdict, and gathers evidence where it is wanted.
+async fn explain(trial: &Trial, job: &Job<'_>, artifacts: Option<&Artifacts>, judged: &mut Judged) {
+    if matches!(judged.verdict, Verdict::Failed | Verdict::Errored | Verdict::Inconclusive) {
+        trial.enter(Phase::Diagnose);
+        let diagnosis = AssertUnwindSafe(diagnose(trial)).catch_unwind().await;
+        judged.diagnosis = diagnosis.unwrap_or_else(|panic| vec![panicked(&*panic).message]);
+    }
+    let Some(artifacts) = artifacts.filter(|artifacts| artifacts.wanted(judged.verdict)) else {
+        return;
+    };
+    let gathered = artifacts.gather(trial, job, judged);
+    let gathered = tokio::time::timeout(Phase::Gather.limit(), gathered);
+    let line = match AssertUnwindSafe(gathered).catch_unwind().await {
+        Ok(Ok(line)) => line,
+        Ok(Err(_)) => "artifacts: gathering them took too long; what there is was kept".into(),
+        Err(panic) => panicked(&*panic).message,
+    };
+    judged.diagnosis.push(line);
 }
 
 async fn story(
