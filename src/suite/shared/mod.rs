@@ -232,13 +232,14 @@ impl SharedCluster {
         let client = self.client.clone();
         let nodes = nodes::restore(&*self.engine, &client, &self.nodes, self.options.ownership);
         let removed = async {
-            nodes.await?;
-            self.remove(Extent::All).await
+            let restored = nodes.await;
+            self.remove(Extent::All).await?;
+            restored.map(drop)
         };
         let removed = doing("take everything of ours away", removed).await;
         self.state = State::Dirty;
         removed.map_err(|stop| {
-            Error::environment(format!(
+            Error::leftovers(format!(
                 "not everything could be taken away:\n{}\nremove it with: kubectl delete \
                  namespaces,storageclasses,persistentvolumes -l {LEASE_LABEL}={}",
                 stop.message, self.options.lease

@@ -2,9 +2,11 @@
 
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::ListParams;
 use rstest::rstest;
 
 use super::*;
+use crate::wait;
 
 #[test]
 fn a_borrowed_cluster_is_left_as_it_was() {
@@ -202,5 +204,21 @@ fn an_object_that_somebody_made_anew_during_the_run_is_not_taken_over() {
         assert_eq!(outcome.verdict, Verdict::Errored, "{}", outcome.message);
         assert!(outcome.message.contains("Service wordpress/wordpress was made anew by somebody"));
         assert!(services.get("wordpress").await.expect("still there").labels().is_empty());
+    });
+}
+
+#[test]
+fn a_node_that_is_down_is_its_owners_affair() {
+    on_a_cluster(12, async |engine| {
+        let nodes: Api<Node> = Api::all(engine.client());
+        let name = nodes.list(&ListParams::default()).await.expect("nodes").items.pop();
+        let name = name.expect("a node").name_any();
+        engine.nodes().expect("machines").stop(&name).await.expect("stopped");
+        tokio::time::sleep(secs(60)).await;
+        let mut cluster = open(&engine, options(Ownership::Borrowed)).await.expect("it opens");
+        assert_passed(&run(&mut cluster, &["https::serves"]).await, cluster.resets());
+        cluster.close().await.expect("everything of ours goes");
+        let node = nodes.get(&name).await.expect("it is there still");
+        assert!(wait::node_ready(true).check(&[Arc::new(node)]).is_err(), "nobody started it");
     });
 }
