@@ -10,7 +10,7 @@ use std::sync::Arc;
 use clap::Parser as _;
 use libtest_mimic::{Arguments, Failed, Trial};
 use seatrial::base::Error;
-use seatrial::cli::{Args, Command, Exit, Running, Settings};
+use seatrial::cli::{Args, Command, Exit, Running, Screen, Settings};
 use seatrial::observe::{RunOutcome, ScenarioOutcome, Verdict};
 use seatrial::report::Text;
 use seatrial::suite::{RunRequest, full_names, select};
@@ -50,7 +50,7 @@ impl Trials {
         let _ = write!(std::io::stdout(), "{}", settings.headline());
         let chosen = select(suites::all(), &settings.selection)?;
         let whisper = Arc::new(|line: &str| eprintln!("{line}"));
-        let running = Arc::new(Running::new(&settings, request, whisper)?);
+        let running = Arc::new(Running::new(&settings, request, whisper, Screen::Shared)?);
         let trials = chosen
             .iter()
             .map(|(suite, scenario)| format!("{}::{}", suite.name, scenario.name))

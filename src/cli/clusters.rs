@@ -11,7 +11,7 @@ use crate::suite::provision::{self, Fate, Inside, Place, Wanted, Workshop};
 use super::args::{DownArgs, EngineArg, GcArgs, TargetArgs, UpArgs};
 use super::config::Config;
 use super::exit::Exit;
-use super::real;
+use super::real::{self, Screen};
 use super::run::{complain, say, unless_interrupted, whisper};
 use super::said::Said;
 use super::settings::{ClusterSettings, kubernetes, manifests, no_stack};
@@ -37,7 +37,7 @@ pub(super) fn up(args: &UpArgs) -> Result<Exit, Error> {
         }
         return Ok(Exit::Passed);
     }
-    let (board, _watching) = real::show_board(whisper(), workshop.signals.as_ref());
+    let (board, _watching) = real::show_board(whisper(), workshop.signals.as_ref(), Screen::Ours);
     let up = real::block_on(board.up(async {
         let cluster = real::bring_up(&wanted, &stack, &workshop).await?;
         say(&format!("{}\n", real::how_to_use(&cluster)));
@@ -95,7 +95,7 @@ pub(super) fn gc(args: &GcArgs) -> Result<Exit, Error> {
 }
 
 fn sweep(workshop: &Workshop, scope: &Scope) -> Result<Exit, Error> {
-    let (board, _watching) = real::show_board(whisper(), workshop.signals.as_ref());
+    let (board, _watching) = real::show_board(whisper(), workshop.signals.as_ref(), Screen::Ours);
     let swept = real::block_on(board.up(unless_signalled(workshop, async {
         let inside = Inside::of_the_dead(workshop);
         sweep_with(&workshop.paths, &workshop.programs, scope, Some(&inside)).await
@@ -163,7 +163,7 @@ pub(super) fn doctor(args: &TargetArgs) -> Result<Exit, Error> {
         whisper()("no stack is named (--manifests PATH): what its add-ons need is not looked at");
     }
     let stack = stack.unwrap_or_default();
-    let (board, _watching) = real::show_board(whisper(), workshop.signals.as_ref());
+    let (board, _watching) = real::show_board(whisper(), workshop.signals.as_ref(), Screen::Ours);
     let findings = real::block_on(board.up(unless_signalled(&workshop, async {
         real::sweep_dead(&workshop).await;
         provision::findings(&wanted, &stack, &workshop).await

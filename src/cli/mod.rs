@@ -16,6 +16,6 @@ mod settings;
 
 pub use args::{Args, ArtifactsArg, Command, EngineArg, KeepArg, RunArgs};
 pub use exit::{Exit, main};
-pub use real::{Running, open_cluster};
+pub use real::{Running, Screen, open_cluster};
 pub use said::Said;
 pub use settings::{ClusterSettings, Settings};

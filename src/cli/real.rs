@@ -1,5 +1,6 @@
 //! Real clusters for the commands: what is wanted, where, and a session that brings it up and down.
 
+use std::io::IsTerminal as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
@@ -14,7 +15,7 @@ use crate::engine::host::{Paths, Programs, Scope, sweep_with};
 use crate::engine::kind::EngineHints;
 use crate::engine::real::Access;
 use crate::engine::sim::Profile;
-use crate::report::{self, Folder, Live, Watcher};
+use crate::report::{self, Folder, Watcher};
 use crate::stack::Stack;
 use crate::suite::provision::{self, Fate, KindWish, Place, Provisioned, Tell, Wanted, Workshop};
 use crate::suite::{
@@ -24,6 +25,15 @@ use crate::wait::Board;
 
 use super::args::{ArtifactsArg, KeepArg};
 use super::settings::{ClusterSettings, Settings};
+
+/// Who else writes to the terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Screen {
+    /// Nobody: it may show what moves.
+    Ours,
+    /// A test harness, line by line.
+    Shared,
+}
 
 /// A session, and what its run must tell it and is told by it.
 pub struct Running {
@@ -43,7 +53,12 @@ impl Running {
     /// # Errors
     /// Usage: the folder of the reports cannot be written. Environment: there is no place for
     /// leases, or signals cannot be listened for.
-    pub fn new(settings: &Settings, request: RunRequest, say: Tell) -> Result<Running, Error> {
+    pub fn new(
+        settings: &Settings,
+        request: RunRequest,
+        say: Tell,
+        on: Screen,
+    ) -> Result<Running, Error> {
         let failed = Arc::new(AtomicBool::new(false));
         let when = match settings.artifacts {
             ArtifactsArg::OnFailure => When::OnFailure,
@@ -61,7 +76,7 @@ impl Running {
         }
         let workshop = workshop(Arc::clone(&say))?;
         let signals = workshop.signals.clone();
-        let (board, watching) = show_board(say, signals.as_ref());
+        let (board, watching) = show_board(say, signals.as_ref(), on);
         let opening = Opening {
             wanted: wanted(settings),
             stack: Arc::clone(&request.stack),
@@ -258,13 +273,16 @@ impl Drop for Watching {
 }
 
 /// Shows what is under way, live on a terminal and in lines elsewhere, until the board is gone.
-pub(super) fn show_board(say: Tell, signals: Option<&Signals>) -> (Arc<Board>, Watching) {
+pub(super) fn show_board(
+    say: Tell,
+    signals: Option<&Signals>,
+    on: Screen,
+) -> (Arc<Board>, Watching) {
     let (board, news) = Board::new();
     let lines = Arc::clone(&say);
-    let watcher = if std::io::IsTerminal::is_terminal(&std::io::stderr()) {
-        Watcher::Live(Live::default())
-    } else {
-        Watcher::Lines(Box::new(move |line| lines(line)))
+    let watcher = match on == Screen::Ours && std::io::stderr().is_terminal() {
+        true => Watcher::Live,
+        false => Watcher::Lines(Box::new(move |line| lines(line))),
     };
     let asks = signals.map(Signals::asks);
     let shown: Weak<Board> = Arc::downgrade(&board);

@@ -13,7 +13,7 @@ use crate::suites;
 use super::again;
 use super::args::{KeepArg, RunArgs};
 use super::exit::Exit;
-use super::real::{self, Running};
+use super::real::{self, Running, Screen};
 use super::settings::Settings;
 
 /// Runs the selected scenarios, prints them as they finish, and writes the reports.
@@ -26,7 +26,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Error> {
     if settings.dry_run {
         return dry_run(&settings);
     }
-    let running = Running::new(&settings, request, whisper())?;
+    let running = Running::new(&settings, request, whisper(), Screen::Ours)?;
     say(&settings.headline());
     let mut text = Text::new(settings.n_seeds).with_flags(again::flags(std::env::args_os()));
     let mut trials: Vec<ScenarioOutcome> = Vec::new();
@@ -136,13 +136,13 @@ pub(super) fn whisper() -> Tell {
     Arc::new(|line| {
         // In one piece, so that lines of the report on the same terminal come between lines. A closed
         // pipe leaves nobody to tell.
-        let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
+        let _ = report::aside(|| std::io::stderr().write_all(format!("{line}\n").as_bytes()));
     })
 }
 
 pub(super) fn say(text: &str) {
     let mut out = std::io::stdout();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    let _ = report::aside(|| out.write_all(text.as_bytes()).and_then(|()| out.flush()));
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use crate::observe::RunOutcome;
 pub use folder::Folder;
 pub use json::{SCHEMA, report_json};
 pub use junit::junit_xml;
-pub use progress::{Live, Watcher, describe, watch};
+pub use progress::{Watcher, aside, describe, watch};
 pub use text::{Text, duration_text};
 
 const JSON_FILE: &str = "report.json";

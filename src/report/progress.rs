@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -27,28 +28,23 @@ const DETAIL_CHARS: usize = 160;
 pub enum Watcher {
     /// To a function that prints a line.
     Lines(Box<dyn FnMut(&str) + Send>),
-    /// To bars on the terminal.
-    Live(Live),
+    /// To bars on the terminal of standard error.
+    Live,
 }
 
-/// Bars on a terminal. Clones share them.
-#[derive(Clone, Debug, Default)]
-pub struct Live {
-    bars: MultiProgress,
-}
+/// The bars of this process, which has one terminal.
+static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
-impl Live {
-    /// Runs `print` with the bars out of its way.
-    pub fn aside<T>(&self, print: impl FnOnce() -> T) -> T {
-        self.bars.suspend(print)
-    }
+/// Runs `print` with live bars out of its way: what is printed between them, they would draw over.
+pub fn aside<T>(print: impl FnOnce() -> T) -> T {
+    BARS.suspend(print)
 }
 
 /// Shows `news` until the board is gone.
 pub async fn watch(news: UnboundedReceiver<News>, watcher: Watcher) {
     match watcher {
         Watcher::Lines(say) => watch_lines(news, say).await,
-        Watcher::Live(live) => watch_live(news, live).await,
+        Watcher::Live => watch_live(news).await,
     }
 }
 
@@ -69,14 +65,14 @@ async fn watch_lines(mut news: UnboundedReceiver<News>, mut say: Box<dyn FnMut(&
     }
 }
 
-async fn watch_live(mut news: UnboundedReceiver<News>, live: Live) {
+async fn watch_live(mut news: UnboundedReceiver<News>) {
     let mut bars: BTreeMap<u64, (ProgressBar, String)> = BTreeMap::new();
     loop {
         tokio::select! {
             biased;
             told = news.recv() => match told {
                 Some(News::Began(id, what)) => {
-                    let bar = live.bars.add(ProgressBar::new_spinner());
+                    let bar = BARS.add(ProgressBar::new_spinner());
                     if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed:>4} {wide_msg}") {
                         bar.set_style(style);
                     }
@@ -91,12 +87,12 @@ async fn watch_live(mut news: UnboundedReceiver<News>, live: Live) {
                 Some(News::Ended(id, _, _)) => {
                     if let Some((bar, _)) = bars.remove(&id) {
                         bar.finish_and_clear();
-                        live.bars.remove(&bar);
+                        BARS.remove(&bar);
                     }
                 }
                 None => {
                     // Nothing of it stays on the screen; it is gone already if the terminal is.
-                    let _ = live.bars.clear();
+                    let _ = BARS.clear();
                     return;
                 }
             },
