@@ -59,17 +59,12 @@ impl Answer {
     }
 }
 
-/// Asks `wanted`, or the engine that the environment names, or docker and podman: the first that
-/// answers, else the first that is there.
-pub(super) async fn ask(
-    wanted: Option<&ContainerEngine>,
-    programs: &Programs,
-    host: &Host,
-) -> Answer {
-    let engines = match (wanted, host.variable(PROVIDER)) {
-        (Some(engine), _) => vec![engine.clone()],
-        (None, Some(program @ ("docker" | "podman"))) => vec![ContainerEngine::from_env(program)],
-        (None, _) => ["docker", "podman"].map(ContainerEngine::from_env).to_vec(),
+/// Asks the engine that the environment names, or docker and podman: the first that answers, else the
+/// first that is there.
+pub(super) async fn ask(programs: &Programs, host: &Host) -> Answer {
+    let engines = match host.variable(PROVIDER) {
+        Some(program @ ("docker" | "podman")) => vec![ContainerEngine::from_env(program)],
+        _ => ["docker", "podman"].map(ContainerEngine::from_env).to_vec(),
     };
     let mut answers = join_all(engines.iter().map(|engine| ask_one(engine, programs))).await;
     let answered = answers.iter().position(|answer| matches!(answer, Answer::Facts(_)));

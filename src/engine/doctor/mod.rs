@@ -19,7 +19,7 @@ use std::time::Duration;
 pub use finding::{Finding, Level, render, worst};
 pub use machine::Host;
 
-use super::host::{Call, ContainerEngine, Programs};
+use super::host::{Call, Programs};
 use crate::base::millis;
 use crate::k8s::Profile;
 
@@ -37,12 +37,9 @@ pub struct Wish {
     pub workers: usize,
     /// Whether Rook-Ceph runs on disks of this machine.
     pub rook: bool,
-    /// Whether the cluster is there already: what it takes of memory, disk and devices it has.
+    /// Whether the cluster is there already: what it takes of memory, disk, devices and ports it has.
     pub exists: bool,
-    /// The container engine; none means the one that `KIND_EXPERIMENTAL_PROVIDER` names, else the
-    /// first of docker and podman that answers.
-    pub engine: Option<ContainerEngine>,
-    /// Host ports that must be free; others are picked free when the cluster is made.
+    /// Host ports that its topology names; others are picked free when the cluster is made.
     pub ports: Vec<u16>,
 }
 
@@ -54,7 +51,7 @@ pub async fn examine(wish: &Wish, programs: &Programs, host: &Host) -> Vec<Findi
         async move { programs.run(&call).await }
     };
     let (engine, kind, kubectl, losetup) = tokio::join!(
-        container::ask(wish.engine.as_ref(), programs, host),
+        container::ask(programs, host),
         ask("kind", &["version"]),
         ask("kubectl", &["version", "--client", "--output", "json"]),
         ask("losetup", &["--version"]),

@@ -99,7 +99,7 @@ pub(super) fn ports(wish: &Wish) -> Finding {
     if wish.ports.is_empty() {
         return Finding::ok(NAME, "picked free when the cluster is made");
     }
-    match wish.ports.iter().find(|port| taken(**port)) {
+    match wish.ports.iter().find(|port| !wish.exists && taken(**port)) {
         Some(port) => {
             let seen = format!("{port} is taken");
             let fix = format!("sudo ss -ltnp 'sport = :{port}' shows by whom; end that");

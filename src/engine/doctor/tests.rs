@@ -49,7 +49,6 @@ impl Machine {
                 workers: 3,
                 rook: true,
                 exists: false,
-                engine: None,
                 ports: Vec::new(),
             },
         };

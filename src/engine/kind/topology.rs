@@ -121,6 +121,23 @@ impl Topology {
             .unwrap_or(0)
     }
 
+    /// The ports of this machine that it names, those of the front door excepted: these are picked
+    /// free, whatever it says.
+    pub fn host_ports(&self) -> Vec<u16> {
+        let front = self.front_node();
+        let mut ports = Vec::new();
+        for (idx, node) in self.nodes.iter().enumerate() {
+            for mapping in sequence(node, "extraPortMappings") {
+                let number = |field: &str| mapping.get(field).and_then(Value::as_u64);
+                let is_front_door =
+                    idx == front && matches!(number("containerPort"), Some(80 | 443));
+                let port = number("hostPort").filter(|port| *port > 0 && !is_front_door);
+                ports.extend(port.and_then(|port| u16::try_from(port).ok()));
+            }
+        }
+        ports
+    }
+
     /// What tells this topology from another, whatever cluster it is made for.
     pub fn fingerprint(&self) -> Result<String, Error> {
         self.render(Ports { http: 0, https: 0 })
@@ -240,6 +257,7 @@ mod tests {
         );
         let topology = Topology::parse(&text, "t").expect("right");
         assert_eq!(topology.front_node(), 1);
+        assert_eq!(topology.host_ports(), [99]);
         let text = topology.render(PORTS).expect("it can be written");
         let back: Value = serde_yaml::from_str(&text).expect("YAML");
         assert!(back.get("name").is_none(), "{text}");

@@ -11,7 +11,7 @@ use crate::addons::{self, AddOn};
 use crate::base::secs;
 use crate::engine::doctor::{self, Finding};
 use crate::engine::host::Programs;
-use crate::engine::kind::{Containers, EngineHints, KindSpec, node_pin};
+use crate::engine::kind::{Containers, EngineHints, KindSpec, Topology, node_pin};
 use crate::k8s::Profile;
 use crate::stack::Stack;
 
@@ -21,14 +21,16 @@ const LOOK_LIMIT: Duration = secs(2);
 /// What the doctor finds for `wanted`; nothing for a cluster that exists.
 pub async fn findings(wanted: &Wanted, stack: &Stack, workshop: &Workshop) -> Vec<Finding> {
     let Place::Kind(kind) = &wanted.place else { return Vec::new() };
+    // Whoever makes the cluster says what is wrong with a topology that cannot be read.
+    let (workers, file) = (kind.workers, kind.topology.clone());
+    let topology = KindSpec { workers, topology: file, ..KindSpec::default() }.topology().ok();
     let wish = doctor::Wish {
         kubernetes: wanted.kubernetes,
         node_image: kind.node_image.clone(),
-        workers: n_workers(kind),
+        workers: topology.as_ref().map(n_workers).unwrap_or_default(),
         rook: makes_ceph(wanted, stack, workshop).await,
         exists: is_kept(wanted, kind, stack, workshop).await,
-        engine: None,
-        ports: Vec::new(),
+        ports: topology.as_ref().map(Topology::host_ports).unwrap_or_default(),
     };
     let host = doctor::Host::this(&workshop.paths);
     doctor::examine(&wish, &workshop.programs, &host).await
@@ -54,13 +56,8 @@ async fn makes_ceph(wanted: &Wanted, stack: &Stack, workshop: &Workshop) -> bool
     loaded.is_ok_and(|loaded| addons::wants_devices(&loaded))
 }
 
-/// Workers of the cluster. A topology that cannot be read has none: whoever makes the cluster says
-/// what is wrong with it.
-fn n_workers(wish: &KindWish) -> usize {
-    let (workers, topology) = (wish.workers, wish.topology.clone());
-    let spec = KindSpec { workers, topology, ..KindSpec::default() };
-    let nodes = spec.topology().map(|topology| topology.nodes("")).unwrap_or_default();
-    nodes.iter().filter(|node| node.worker).count()
+fn n_workers(topology: &Topology) -> usize {
+    topology.nodes("").iter().filter(|node| node.worker).count()
 }
 
 /// The container engine that has the node image, as in `docker 28.1`; `Err` says what is missing.
