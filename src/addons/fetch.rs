@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::AddOn;
 use super::pins::{Pin, PinnedFile};
-use crate::base::{Error, millis, secs};
+use crate::base::{Error, TEMPORARY_PREFIX, in_full, millis, secs};
 use crate::wait;
 
 /// Tries after the first one.
@@ -116,7 +116,7 @@ impl Downloads {
             .read_timeout(READ_TIMEOUT)
             .build()
             .map_err(|error| {
-                let why = chain(&error);
+                let why = in_full(&error);
                 Error::environment(format!("cannot prepare downloads of add-ons: {why}"))
             })?;
         Ok(Downloads { client, cache: cache.to_owned(), first_pause })
@@ -199,7 +199,7 @@ impl Downloads {
         let unsent = |error: reqwest::Error| Failure {
             // A request that could not even be built stays wrong.
             passing: !error.is_builder() && !error.is_redirect(),
-            what: chain(&error.without_url()),
+            what: in_full(&error.without_url()),
         };
         let response = self.client.get(url).send().await.map_err(unsent)?;
         let status = response.status();
@@ -226,7 +226,7 @@ impl Downloads {
 fn keep(path: &Path, bytes: &[u8]) -> Result<(), std::io::Error> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
-    let mut temporary = tempfile::NamedTempFile::new_in(folder)?;
+    let mut temporary = tempfile::Builder::new().prefix(TEMPORARY_PREFIX).tempfile_in(folder)?;
     temporary.write_all(bytes)?;
     temporary.as_file().sync_all()?;
     temporary.persist(path).map(|_| ()).map_err(|error| error.error)
@@ -234,20 +234,6 @@ fn keep(path: &Path, bytes: &[u8]) -> Result<(), std::io::Error> {
 
 fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// An error with what caused it: reqwest's own text stops at "error sending request".
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(&format!(": {cause_text}"));
-        }
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -2,14 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{Api, Client};
 use serde_json::Value;
-use tokio::time::Instant;
 
 use super::AddOn;
 use super::diagnose;
@@ -20,7 +18,7 @@ use super::osds;
 use super::pins::{self, Pin};
 use super::ready::{self, Probe};
 use super::tweak::{self, INGRESS_NODE_LABEL, Setup};
-use crate::base::{Error, ObjectRef, secs};
+use crate::base::{Error, secs};
 use crate::k8s::Profile;
 use crate::stack::Applier;
 use crate::wait::{self, Condition, Deadline, Scope};
@@ -74,21 +72,6 @@ impl std::fmt::Debug for Plan {
             .field("setup", &self.setup)
             .finish_non_exhaustive()
     }
-}
-
-/// An add-on that was installed.
-#[derive(Clone, Debug)]
-pub struct Installed {
-    /// Which.
-    pub addon: AddOn,
-    /// Its release, or the folder that it comes from.
-    pub version: String,
-    /// What was applied, in order.
-    pub objects: Vec<ObjectRef>,
-    /// How long applying took.
-    pub applying: Duration,
-    /// How long it took to become ready after that.
-    pub starting: Duration,
 }
 
 /// Reads the files of `addons` for a Kubernetes minor; downloads what the cache lacks.
@@ -174,8 +157,7 @@ pub fn images_of(plan: &Plan) -> Result<BTreeSet<String>, Error> {
             let is_same =
                 |known: &String| tweak::without_digest(known) == tweak::without_digest(image);
             if !own.iter().any(is_same) {
-                let stripped = plan.setup.strip_digests.then(|| tweak::without_digest(image));
-                own.insert(stripped.unwrap_or(image).to_owned());
+                own.insert(image.clone());
             }
         }
         images.extend(own);
@@ -215,7 +197,7 @@ fn images_in(document: &mut Document) -> Vec<String> {
 /// Usage: an object was refused, or a plan asks for disks that nobody gave it. Environment: the
 /// cluster does not answer, an object of a borrowed cluster is somebody else's, or an add-on does not
 /// come up; the text says which object blocks and why.
-pub async fn install(client: &Client, plan: &Plan) -> Result<Vec<Installed>, Error> {
+pub async fn install(client: &Client, plan: &Plan) -> Result<(), Error> {
     // All of them before the first is applied, so that a refusal leaves the cluster as it was.
     let mut prepared = Vec::new();
     for loaded in &plan.addons {
@@ -224,9 +206,10 @@ pub async fn install(client: &Client, plan: &Plan) -> Result<Vec<Installed>, Err
     // The first failure ends them all: nothing can be tried without one of them.
     try_join_all(prepared.iter().map(|(loaded, documents)| async move {
         let what = format!("install {} {}", loaded.addon, loaded.version);
-        wait::doing(what, install_one(client, loaded, documents, plan)).await
+        wait::doing(what, install_one(client, loaded.addon, documents, plan)).await
     }))
     .await
+    .map(drop)
 }
 
 /// What is to be applied of an add-on.
@@ -250,26 +233,17 @@ async fn prepare(client: &Client, loaded: &Loaded, setup: &Setup) -> Result<Vec<
 
 async fn install_one(
     client: &Client,
-    loaded: &Loaded,
+    addon: AddOn,
     documents: &[Document],
     plan: &Plan,
-) -> Result<Installed, Error> {
-    let addon = loaded.addon;
-    let start = Instant::now();
+) -> Result<(), Error> {
     let begun = osds::begun(documents, &plan.setup);
     wait::doing(format!("apply {addon}"), apply(client, addon, &begun)).await?;
-    let applied = Instant::now();
     let ready = ready::await_ready(client, addon, documents, &plan.setup, plan.probe.as_ref());
-    if let Err(error) = ready.await {
-        return Err(diagnose::explained(client, addon, error).await);
+    match ready.await {
+        Ok(()) => Ok(()),
+        Err(error) => Err(diagnose::explained(client, addon, error).await),
     }
-    Ok(Installed {
-        addon,
-        version: loaded.version.clone(),
-        objects: documents.iter().map(Document::object_ref).collect(),
-        applying: applied - start,
-        starting: applied.elapsed(),
-    })
 }
 
 async fn nodes(client: &Client, selector: &str) -> Result<Vec<Arc<Node>>, Error> {

@@ -24,9 +24,7 @@ use std::fmt;
 
 pub use document::Document;
 pub use fetch::Source;
-pub use install::{
-    Installed, Loaded, Plan, content, images_of, install, load, runs_ceph, wants_devices,
-};
+pub use install::{Loaded, Plan, content, images_of, install, load, runs_ceph, wants_devices};
 pub use mount::before_delete;
 pub use pins::{Pin, PinnedFile, pin};
 pub use present::{Present, present};

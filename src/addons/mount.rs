@@ -39,7 +39,7 @@ pub async fn before_delete(client: &Client) -> Result<(), Error> {
 
 async fn unmount(client: &Client) -> Result<(), Error> {
     let unread = |error: kube::Error| {
-        Error::environment(format!("Ceph volumes may still be mounted: {error}"))
+        Error::environment(format!("whether Ceph volumes are still mounted is not known: {error}"))
     };
     let claims = ceph_claims(client).await.map_err(unread)?;
     let pods: Api<Pod> = Api::all(client.clone());

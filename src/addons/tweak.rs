@@ -43,8 +43,6 @@ pub struct Setup {
     pub kind: bool,
     /// A cluster that others use: what they have in it is neither changed nor labelled as ours.
     pub borrowed: bool,
-    /// Images come from archives, which lose the digests that files name them by.
-    pub strip_digests: bool,
     /// The one device that Ceph may take on each node, as in `/dev/loop7`, by node name.
     pub devices: BTreeMap<String, PathBuf>,
     /// How pods mount CephFS.
@@ -73,9 +71,6 @@ pub(super) fn tweaked(
         AddOn::RookCeph => change_rook(pin, &mut documents, setup)?,
     }
     for document in &mut documents {
-        if setup.strip_digests {
-            document.containers_mut().for_each(use_loaded_image);
-        }
         label(document, setup);
     }
     Ok(documents)
@@ -293,18 +288,6 @@ pub(super) fn without_digest(image: &str) -> &str {
     match image.split_once('@') {
         Some((name, _)) if name.rsplit('/').next().is_some_and(|last| last.contains(':')) => name,
         _ => image,
-    }
-}
-
-/// A digest that an archive has lost, and a pull that must not be tried.
-fn use_loaded_image(container: &mut Value) {
-    if container["imagePullPolicy"] == "Always" {
-        container["imagePullPolicy"] = json!("IfNotPresent");
-    }
-    if let Some(image) = container.get_mut("image")
-        && let Some(text) = image.as_str()
-    {
-        *image = json!(without_digest(text));
     }
 }
 

@@ -15,3 +15,7 @@ pub use error::{Error, ErrorClass, in_full};
 pub use object_ref::ObjectRef;
 pub use seed::Streams;
 pub use time::{SimTime, millis, secs};
+
+/// Names of files that are being written begin so, as of leases and downloads; what dead writers have
+/// left of them is swept.
+pub const TEMPORARY_PREFIX: &str = ".writing-";

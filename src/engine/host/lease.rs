@@ -9,10 +9,10 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::lease_file::{FORMAT, LeaseFile, TEMPORARY_PREFIX, Thing};
+use super::lease_file::{FORMAT, LeaseFile, Thing};
 use super::paths::{make_private_folder, unwritable};
 use super::process::Owner;
-use crate::base::{Error, secs, wall};
+use crate::base::{Error, TEMPORARY_PREFIX, secs, wall};
 
 /// The label on everything made under a lease; its value is the lease's id.
 pub const LEASE_LABEL: &str = "seatrial.dev/lease";

@@ -13,8 +13,6 @@ use crate::base::Error;
 /// The format written. It grows when an old reader would do harm with a new file; a new field or a
 /// new kind of thing is no such case: the reader leaves what it does not know.
 pub(super) const FORMAT: u32 = 1;
-/// Names of files that are being written begin so.
-pub(super) const TEMPORARY_PREFIX: &str = ".writing-";
 
 /// Something that outlives its maker unless somebody removes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

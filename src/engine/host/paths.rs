@@ -2,8 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::base::Error;
@@ -115,24 +114,6 @@ pub fn make_private_folder(folder: &Path) -> Result<(), Error> {
     made.map_err(|error| unwritable(folder, &error))
 }
 
-/// Writes `bytes` to a file that only this user may read (mode 0600), in place of what was there.
-///
-/// # Errors
-/// It cannot be written.
-pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let written = || {
-        // A file that exists would keep its mode.
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file =
-            fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        file.write_all(bytes)
-    };
-    written().map_err(|error| unwritable(path, &error))
-}
-
 pub(super) fn unwritable(path: &Path, error: &std::io::Error) -> Error {
     Error::environment(format!("cannot write {}: {error}", path.display()))
 }
@@ -175,16 +156,11 @@ mod tests {
     }
 
     #[test]
-    fn private_files_and_folders_are_for_their_owner_only() {
+    fn private_folders_are_for_their_owner_only() {
         let folder = tempfile::tempdir().expect("a folder");
         let cluster = Paths::below(folder.path()).cluster("st-1");
         make_private_folder(&cluster).expect("made");
-        let mode =
-            |path: &Path| fs::metadata(path).expect("it exists").permissions().mode() & 0o777;
-        assert_eq!(mode(&cluster), 0o700);
-        let file = cluster.join("kubeconfig");
-        fs::write(&file, "old").expect("written");
-        write_private(&file, b"new").expect("written");
-        assert_eq!((fs::read(&file).expect("read"), mode(&file)), (b"new".to_vec(), 0o600));
+        let mode = fs::metadata(&cluster).expect("it exists").permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
     }
 }

@@ -65,6 +65,9 @@ pub struct Owner {
     pub boot: String,
     /// In which space of process numbers; empty where there is but one.
     pub pid_space: String,
+    /// Its session (`setsid(2)`), which the programs it starts stay in; 0 where that is not known.
+    #[serde(default)]
+    pub session: u32,
 }
 
 /// What is known of an owner.
@@ -90,6 +93,7 @@ impl Owner {
             machine: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             boot: text("/proc/sys/kernel/random/boot_id"),
             pid_space: space.to_string_lossy().into_owned(),
+            session: session_of(std::process::id()).unwrap_or(0),
         }
     }
 
@@ -124,9 +128,10 @@ pub(super) struct Look {
     pub unclear: usize,
 }
 
-/// Kills the processes that were started under the lease `id`. We and those who started us are
-/// never among them. Does nothing where there is no `/proc`.
-pub(super) fn kill_started_under(id: &str) -> Look {
+/// Kills the processes that were started under the lease `id` by `owner`. We and those who started us
+/// are never among them, nor daemons: in a session of its own is what others use too by now, as
+/// Podman's name server or an agent with keys. Does nothing where there is no `/proc`.
+pub(super) fn kill_started_under(id: &str, owner: &Owner) -> Look {
     let mark = format!("{LEASE_VARIABLE}={id}");
     let spared = ancestors();
     let mut look = Look::default();
@@ -140,6 +145,9 @@ pub(super) fn kill_started_under(id: &str) -> Look {
         };
         let marked = environment.split(|byte| *byte == 0).any(|item| item == mark.as_bytes());
         if !marked || spared.contains(&pid) || start_of(pid).is_none() {
+            continue;
+        }
+        if owner.session != 0 && session_of(pid) != Some(owner.session) {
             continue;
         }
         if raw(pid).is_some_and(|pid| kill_process(pid, Signal::KILL).is_ok()) {
@@ -212,6 +220,10 @@ fn start_of(pid: u32) -> Option<u64> {
     fields.nth(18)?.parse().ok()
 }
 
+fn session_of(pid: u32) -> Option<u32> {
+    fields_of(pid)?.nth(3)?.parse().ok()
+}
+
 /// Whether the state is that of a zombie or of what is left of one.
 fn has_ended(state: &str) -> bool {
     matches!(state, "Z" | "X")
@@ -241,7 +253,8 @@ mod tests {
 
     fn owner(machine: &str, boot: &str, pid_space: &str) -> Owner {
         let process = ProcessId::current();
-        Owner { process, machine: machine.into(), boot: boot.into(), pid_space: pid_space.into() }
+        let [machine, boot, pid_space] = [machine, boot, pid_space].map(str::to_owned);
+        Owner { process, machine, boot, pid_space, session: 0 }
     }
 
     #[rstest]

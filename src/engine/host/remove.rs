@@ -17,10 +17,8 @@ use super::program::{Programs, Trouble};
 use crate::base::{Error, secs};
 use crate::wait::doing;
 
-/// kind's label on the containers of a cluster.
-const KIND_LABEL: &str = "io.x-k8s.kind.cluster";
-/// Names in the folder for temporary files that are ours begin so.
-pub const TEMPORARY_NAME: &str = "seatrial-";
+/// kind's label on the containers of a cluster; its value is the cluster's name.
+pub const CLUSTER_LABEL: &str = "io.x-k8s.kind.cluster";
 /// A question to an engine that works is answered within a second or two, busy or not.
 const ASK_LIMIT: Duration = secs(20);
 /// Removing the containers of a cluster stops some hundred processes, and the engine deletes their
@@ -101,7 +99,7 @@ impl Remover<'_> {
         engine: &ContainerEngine,
         name: &str,
     ) -> Result<bool, String> {
-        let label = format!("label={KIND_LABEL}={name}");
+        let label = format!("label={CLUSTER_LABEL}={name}");
         let nodes = self.ids(engine, &label).await?;
         if nodes.is_empty() {
             return Ok(false);
@@ -196,7 +194,7 @@ impl Remover<'_> {
     }
 
     /// Where `path` really is, if that is a place where we may remove things: below our state
-    /// (the leases excepted) or cache, or a temporary file or folder with our name.
+    /// (the leases excepted) or cache.
     fn place(&self, path: &Path) -> Option<Place> {
         let plain = path.components().all(|part| !matches!(part, Component::ParentDir));
         let (true, true, Some(name)) = (path.is_absolute(), plain, path.file_name()) else {
@@ -207,12 +205,9 @@ impl Remover<'_> {
         let parent = real(parent);
         let whole = parent.join(name);
         let below = |folder: &Path| whole != *folder && whole.starts_with(folder);
-        let temporary = parent == real(&std::env::temp_dir())
-            && name.as_encoded_bytes().starts_with(TEMPORARY_NAME.as_bytes());
         let state = real(&self.paths.state);
         let ours = below(&state) && !whole.starts_with(state.join("leases"))
-            || below(&real(&self.paths.cache))
-            || temporary;
+            || below(&real(&self.paths.cache));
         ours.then_some(Place { real: whole })
     }
 

@@ -8,13 +8,13 @@ use std::time::{Duration, UNIX_EPOCH};
 use tokio::time::{Instant, sleep};
 
 use super::lease::{Lease, STALE_AFTER, write_over};
-use super::lease_file::{Found, LeaseFile, TEMPORARY_PREFIX, Thing, read, read_all};
+use super::lease_file::{Found, LeaseFile, Thing, read, read_all};
 use super::lock::{FolderLock, is_held};
 use super::paths::Paths;
 use super::process::{Life, Look, Owner, kill_started_under};
 use super::program::Programs;
 use super::remove::{InClusters, Outcome, Remover, one_line};
-use crate::base::{millis, secs, wall};
+use crate::base::{TEMPORARY_PREFIX, millis, secs, wall};
 
 /// After a client of a container engine is killed, the engine may finish what it was asked for:
 /// starting a container takes it about a second.
@@ -149,6 +149,7 @@ pub async fn sweep_with(
         }
     };
     remove_temporaries(&folder);
+    remove_temporaries(&paths.downloads());
     let here = Owner::current();
     let mut remover = Remover { paths, programs, clusters, silent: BTreeMap::new() };
     for Found { path, content } in found {
@@ -212,7 +213,7 @@ async fn remove_all(
     mut strike_out: impl FnMut(&Thing) -> Option<String>,
 ) -> SweptLease {
     let mut swept = SweptLease { whose, removed: Vec::new(), left: Vec::new(), trouble: None };
-    end_programs(remover.programs, &file.id).await;
+    end_programs(remover.programs, file).await;
     let mut staying = None;
     for thing in file.things.iter().rev() {
         let outcome = match (&staying, thing) {
@@ -294,13 +295,13 @@ async fn sweep_one(remover: &mut Remover<'_>, path: &Path) -> Option<SweptLease>
     Some(swept)
 }
 
-/// Ends programs of the lease `id` that may still make things, and waits for what the engine does
+/// Ends programs of the lease `file` that may still make things, and waits for what the engine does
 /// for those that were killed, now or when the run was cut short.
-async fn end_programs(programs: &Programs, id: &str) {
+async fn end_programs(programs: &Programs, file: &LeaseFile) {
     let (poll, times) = KILL_POLL;
     let mut killed = programs.take_cut_short();
     for _ in 0..times {
-        let look = kill_started_under(id);
+        let look = kill_started_under(&file.id, &file.owner);
         if look == Look::default() {
             break;
         }
@@ -312,7 +313,7 @@ async fn end_programs(programs: &Programs, id: &str) {
     }
 }
 
-/// Removes half-written leases whose writers died.
+/// Removes half-written files in `folder` whose writers died.
 fn remove_temporaries(folder: &Path) {
     let now = wall::unix_seconds();
     let old = |path: &PathBuf| {

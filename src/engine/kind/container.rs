@@ -4,12 +4,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::base::{Error, secs};
-use crate::engine::host::{Call, ContainerEngine, ProgramError, Programs, Ran};
+use crate::engine::host::{CLUSTER_LABEL, Call, ContainerEngine, ProgramError, Programs, Ran};
 
 use super::error::explained;
 
-/// Label that kind puts on the containers of a cluster.
-pub(super) const CLUSTER_LABEL: &str = "io.x-k8s.kind.cluster";
 /// Network of all clusters, unless `KIND_EXPERIMENTAL_DOCKER_NETWORK` names another.
 const NETWORK: &str = "kind";
 /// Containers that hold gigabytes take a while to be removed on a busy disk.

@@ -1,12 +1,13 @@
 //! Creation: from a spec to a cluster with ready nodes and loaded images, or to nothing at all.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::base::{Error, secs};
-use crate::engine::host::{Call, Lease, Paths, ProgramError, Thing};
+use crate::engine::host::{
+    CLUSTER_LABEL, Call, Lease, Paths, ProgramError, Thing, make_private_folder,
+};
 use crate::wait::doing;
 
 use super::cluster::KindCluster;
@@ -85,7 +86,7 @@ pub(super) async fn make(
     containers: &Containers,
 ) -> Result<KindCluster, Error> {
     if !containers.programs().is_dry() {
-        make_folder(&cluster.folder)?;
+        make_private_folder(&cluster.folder)?;
     }
     let saved = saved_images(&cluster.folder);
     let raising = doing("create the cluster", raise(cluster, topology, containers));
@@ -244,7 +245,7 @@ async fn raise(
         }
     }
     let names = cluster.node_names();
-    let filter = format!("label={}={}", super::container::CLUSTER_LABEL, cluster.name);
+    let filter = format!("label={}={}", CLUSTER_LABEL, cluster.name);
     let running = containers.listed(&[], &filter, &names.join("\n")).await?;
     let lost: Vec<_> = names.iter().filter(|name| !running.contains(name)).cloned().collect();
     if !lost.is_empty() {
@@ -279,12 +280,6 @@ fn create_call(cluster: &KindCluster, config: &Path, containers: &Containers) ->
         Some(image) => call.arg("--image").arg(image.as_str()),
         None => call,
     }
-}
-
-/// A folder that only its owner reads: it will hold the cluster's credentials.
-fn make_folder(folder: &Path) -> Result<(), Error> {
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    made.map_err(|error| Error::environment(format!("cannot make {}: {error}", folder.display())))
 }
 
 /// Adds what the kubelet of the first node said last, where the error itself has no known reason.

@@ -68,6 +68,10 @@ pub async fn attach(
             ));
             continue;
         }
+        tell(&format!(
+            "images from {upstream} come through {}, which stays for later runs until `seatrial down`",
+            registry.name
+        ));
         for node in &cluster.nodes {
             let folder = format!("/etc/containerd/certs.d/{upstream}");
             // In one line, with the line ends written for printf.

@@ -7,10 +7,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::base::{Error, millis, secs};
-use crate::engine::host::{Lease, Paths, Thing};
+use crate::engine::host::{CLUSTER_LABEL, Lease, Paths, Thing};
 use crate::wait::{Deadline, doing, until_ok};
 
-use super::container::{CLUSTER_LABEL, Containers};
+use super::container::Containers;
 use super::error::explained;
 
 /// kind removes all containers at once.

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use kube::Client;
 
 use super::make::probe;
-use super::{Provisioned, Wanted, Workshop, check_version, load, needed, objects, or_nothing};
+use super::{
+    Provisioned, Wanted, Workshop, check_version, load, needed, objects, or_nothing,
+    unless_interrupted,
+};
 use crate::addons::{self, AddOn, Plan, Setup};
 use crate::base::{Error, secs};
 use crate::engine::FrontDoor;
@@ -14,7 +17,7 @@ use crate::engine::host::{LEASE_LABEL, Lease, Thing};
 use crate::engine::real::{Access, Given, RealCluster, find_front_door};
 use crate::load::Target;
 use crate::stack::Stack;
-use crate::wait::{Deadline, until_ok};
+use crate::wait::{Deadline, doing, until_ok};
 
 /// Why Rook is not brought along. Its operator clears disks only while it runs, and nodes keep
 /// `/var/lib/rook` (Rook's `ceph-teardown.md`).
@@ -31,7 +34,8 @@ pub(super) async fn borrow(
     workshop: &Workshop,
 ) -> Result<Provisioned, Error> {
     let client = access.client()?;
-    let missing = missing(&client, stack).await?;
+    let looking = doing("look for the add-ons of the cluster", missing(&client, stack));
+    let missing = unless_interrupted(workshop, looking).await??;
     if !missing.is_empty() && !install_addons {
         return Err(complaint(access, &missing));
     }

@@ -42,7 +42,9 @@ pub(super) async fn make(
     loaded.iter().filter_map(|each| each.warning.as_deref()).for_each(|line| (workshop.tell)(line));
     let name = kind::fresh_name();
     let spec = spec(wanted, wish, stack, &loaded, &name)?;
-    let containers = Containers::detect(&workshop.programs, &wish.hints).await?;
+    let asking = Containers::detect(&workshop.programs, &wish.hints);
+    let asking = doing("ask the container engine", asking);
+    let containers = unless_interrupted(workshop, asking).await??;
     let reserved = match wish.reuse {
         true => {
             let taking = Reserved::take(&spec, stack, &loaded, &containers, workshop);
@@ -53,7 +55,10 @@ pub(super) async fn make(
     let id = reserved.as_ref().map_or(name.as_str(), |reserved| &reserved.id);
     let containers = containers.under(id);
     let kept = match &reserved {
-        Some(reserved) => reserved.find(wanted, &containers, workshop).await?,
+        Some(reserved) => {
+            let finding = reserved.find(wanted, &containers, workshop);
+            doing("look for a kept cluster", finding).await?
+        }
         None => None,
     };
     let (lease, kept) = match kept {
@@ -105,10 +110,16 @@ impl Reserved {
         let Some(lease) = adopt(&workshop.paths, &self.id, wanted.purpose).await? else {
             return Ok(None);
         };
-        if let Kept::Usable(cluster) = kept {
-            // Who is killed in use leaves cordons, taints and pods behind: nothing for the next user.
-            lease.keep_no_more()?;
-            return Ok(Some((lease, *cluster)));
+        match kept {
+            Kept::Usable(cluster) => {
+                // Who is killed in use leaves cordons, taints and pods behind: nothing for the next user.
+                lease.keep_no_more()?;
+                return Ok(Some((lease, *cluster)));
+            }
+            Kept::Broken { name, why } => (workshop.tell)(&format!(
+                "cluster {name} cannot be used any more and is made anew: {why}"
+            )),
+            Kept::None => {}
         }
         all_gone(workshop, &lease).await?;
         Ok(None)

@@ -313,16 +313,18 @@ async fn of_two_sweeps_at_once_one_works_and_the_other_says_so() {
 }
 
 #[tokio::test]
-async fn half_written_leases_of_dead_writers_go_after_a_while() {
+async fn half_written_files_of_dead_writers_go_after_a_while() {
     let rig = Rig::new();
-    let leases = rig.paths.leases();
-    fs::create_dir_all(&leases).expect("a folder");
-    let (old, new) = (leases.join(".writing-old"), leases.join(".writing-new"));
-    fs::write(&new, "x").expect("written");
-    let file = fs::File::create(&old).expect("made");
-    file.set_modified(UNIX_EPOCH + secs(1_000)).expect("set");
+    let files = [rig.paths.leases(), rig.paths.downloads()].map(|folder| {
+        fs::create_dir_all(&folder).expect("a folder");
+        let (old, new) = (folder.join(".writing-old"), folder.join(".writing-new"));
+        fs::write(&new, "x").expect("written");
+        let file = fs::File::create(&old).expect("made");
+        file.set_modified(UNIX_EPOCH + secs(1_000)).expect("set");
+        (old, new)
+    });
     assert_eq!(rig.sweep(Scope::Dead).await, Swept::default());
-    assert!(!old.exists() && new.exists());
+    assert!(files.iter().all(|(old, new)| !old.exists() && new.exists()), "{files:?}");
 }
 
 #[tokio::test]

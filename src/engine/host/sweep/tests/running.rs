@@ -67,21 +67,27 @@ async fn the_sweep_ends_programs_that_outlived_their_killed_owner() {
 }
 
 #[tokio::test]
-async fn processes_of_other_leases_are_spared() {
-    let start = |id: &str| {
-        let mut command = tokio::process::Command::new("sh");
-        command.args(["-c", "echo up; exec sleep 20"]).env(LEASE_VARIABLE, id);
+async fn processes_of_other_leases_and_daemons_are_spared() {
+    let start = |id: &str, within: &[&str]| {
+        let words = [within, &["sh", "-c", "echo up; exec sleep 20"]].concat();
+        let mut command = tokio::process::Command::new(words[0]);
+        command.args(&words[1..]).env(LEASE_VARIABLE, id);
         command.stdout(Stdio::piped()).kill_on_drop(true).spawn().expect("it starts")
     };
-    let (mut ours, mut other) = (start("sweep-test-1"), start("sweep-test-11"));
-    for child in [&mut ours, &mut other] {
+    let rig = Rig::new();
+    let lease = Lease::take(&rig.paths.leases(), "sweep-test-1", "run").expect("taken");
+    let mut ours = start(lease.id(), &[]);
+    let mut others = [start("sweep-test-11", &[]), start(lease.id(), &["setsid"])];
+    for child in [&mut ours].into_iter().chain(&mut others) {
         let output = child.stdout.take().expect("piped");
         BufReader::new(output).lines().next_line().await.expect("it is up");
     }
-    end_programs(&Programs::real(), "sweep-test-1").await;
+    end_programs(&Programs::real(), &lease.file()).await;
     let ended = tokio::time::timeout(secs(10), ours.wait()).await;
     assert!(!ended.expect("in time").expect("asked").success());
-    assert!(other.try_wait().expect("asked").is_none());
+    for other in &mut others {
+        assert!(other.try_wait().expect("asked").is_none());
+    }
 }
 
 #[tokio::test]
