@@ -1,66 +1,24 @@
 //! One at a time at the leases of ended owners: sweeps, and runs that take a kept lease over.
 
-use std::fs::{File, TryLockError};
-use std::path::Path;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
 
-use tokio::time::{Instant, sleep};
-
+use super::file_lock::FileLock;
 use super::lease::{Lease, STALE_AFTER, write_over};
 use super::lease_file::{LeaseFile, read};
-use super::paths::{Paths, make_private_folder, unwritable};
+use super::paths::Paths;
 use super::process::{Life, Owner};
-use crate::base::{Error, millis, secs, wall};
+use crate::base::{Error, secs, wall};
+use crate::wait::Deadline;
 
 /// The file that is locked; the lock ends with its holder, however that ends.
 const LOCK_FILE: &str = ".lock";
-/// How long a run waits for a sweep beside it: clusters take seconds each to delete.
-const LOCK_WAIT: Duration = secs(120);
-/// How often it looks.
-const LOCK_POLL: Duration = millis(200);
+/// How long a run waits for a sweep beside it.
+const SWEPT_ELSEWHERE: Deadline =
+    Deadline::new(secs(120), "another process sweeps; clusters take seconds each to delete");
 
-/// Held while the leases of others are changed.
-#[derive(Debug)]
-pub(super) struct FolderLock(File);
-
-impl Drop for FolderLock {
-    fn drop(&mut self) {
-        // Closing alone unlocks late where another thread is starting a program: for a moment the
-        // new process has the file open too.
-        let _ = self.0.unlock();
-    }
-}
-
-impl FolderLock {
-    /// Takes the lock of `folder`; `None` while another process holds it.
-    pub(super) fn try_take(folder: &Path) -> Result<Option<FolderLock>, Error> {
-        make_private_folder(folder)?;
-        let path = folder.join(LOCK_FILE);
-        let open = File::options().create(true).truncate(false).write(true).open(&path);
-        let file = open.map_err(|error| unwritable(&path, &error))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(FolderLock(file))),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(unwritable(&path, &error)),
-        }
-    }
-
-    async fn take(folder: &Path) -> Result<FolderLock, Error> {
-        let deadline = Instant::now() + LOCK_WAIT;
-        loop {
-            if let Some(lock) = FolderLock::try_take(folder)? {
-                return Ok(lock);
-            }
-            if Instant::now() >= deadline {
-                return Err(Error::environment(format!(
-                    "another Seatrial has been sweeping {} for more than {} s; wait for it or end it",
-                    folder.display(),
-                    LOCK_WAIT.as_secs()
-                )));
-            }
-            sleep(LOCK_POLL).await;
-        }
-    }
+/// The file that is locked while the leases of others in `folder` are changed.
+pub(super) fn lock_file(folder: &Path) -> PathBuf {
+    folder.join(LOCK_FILE)
 }
 
 /// Whether the owner of `file` may still be at work, as far as can be told `here`.
@@ -80,7 +38,8 @@ pub(super) fn is_held(file: &LeaseFile, here: &Owner) -> bool {
 /// Its owner lives, it is not understood, or it cannot be written.
 pub async fn adopt(paths: &Paths, id: &str, purpose: &str) -> Result<Option<Lease>, Error> {
     let folder = paths.leases();
-    let _lock = FolderLock::take(&folder).await?;
+    let what = format!("the leases in {}", folder.display());
+    let _lock = FileLock::take(&lock_file(&folder), &what, SWEPT_ELSEWHERE).await?;
     let path = LeaseFile::path_in(&folder, id);
     let Some(content) = read(&path) else { return Ok(None) };
     let mut file = content.map_err(|why| {
@@ -104,15 +63,6 @@ pub async fn adopt(paths: &Paths, id: &str, purpose: &str) -> Result<Option<Leas
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_lock_is_had_once() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let first = FolderLock::try_take(folder.path()).expect("no error").expect("free");
-        assert!(FolderLock::try_take(folder.path()).expect("no error").is_none());
-        drop(first);
-        assert!(FolderLock::try_take(folder.path()).expect("no error").is_some());
-    }
 
     #[tokio::test]
     async fn a_kept_lease_is_taken_over_only_from_an_ended_owner() {

@@ -6,6 +6,7 @@
 
 mod call;
 mod container_engine;
+mod file_lock;
 mod lease;
 mod lease_file;
 mod lock;
@@ -21,6 +22,7 @@ pub(crate) mod testing;
 
 pub use call::Call;
 pub use container_engine::ContainerEngine;
+pub use file_lock::FileLock;
 pub use lease::{Heartbeat, LEASE_LABEL, Lease};
 pub use lease_file::{Found, LeaseFile, Thing, read_all};
 pub use lock::adopt;

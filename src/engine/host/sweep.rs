@@ -7,9 +7,10 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use tokio::time::{Instant, sleep};
 
+use super::file_lock::FileLock;
 use super::lease::{Lease, STALE_AFTER, write_over};
 use super::lease_file::{Found, LeaseFile, Thing, read, read_all};
-use super::lock::{FolderLock, is_held};
+use super::lock::{is_held, lock_file};
 use super::paths::Paths;
 use super::process::{Life, Look, Owner, kill_started_under};
 use super::program::Programs;
@@ -130,7 +131,7 @@ pub async fn sweep_with(
     if programs.is_dry() || matches!(folder.try_exists(), Ok(false)) {
         return swept;
     }
-    let _lock = match FolderLock::try_take(&folder) {
+    let _lock = match FileLock::try_take(&lock_file(&folder)) {
         Ok(Some(lock)) => lock,
         Ok(None) => {
             swept.busy = true;

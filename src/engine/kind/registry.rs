@@ -11,13 +11,12 @@ use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 
 use crate::base::{Error, secs};
-use crate::engine::host::{Heartbeat, LEASE_LABEL, Lease, Paths, Thing, adopt};
+use crate::engine::host::{FileLock, Heartbeat, LEASE_LABEL, Lease, Paths, Thing, adopt};
 use crate::wait::{Deadline, doing};
 
 use super::cluster::KindCluster;
 use super::container::Containers;
 use super::images::ImagePlan;
-use super::lock::FileLock;
 
 /// Image and tag of the registry.
 const IMAGE: (&str, &str) = ("registry", "3");

@@ -6,13 +6,12 @@ use sha2::{Digest as _, Sha256};
 
 use crate::base::{Error, secs};
 use crate::engine::host::loops::attached_to;
-use crate::engine::host::{ContainerEngine, LeaseFile, Paths, Thing};
+use crate::engine::host::{ContainerEngine, FileLock, LeaseFile, Paths, Thing};
 
 use crate::wait::Deadline;
 
 use super::cluster::KindCluster;
 use super::container::Containers;
-use super::lock::FileLock;
 use super::ready;
 use super::spec::KindSpec;
 

@@ -17,7 +17,7 @@ use super::teardown::Patience;
 use super::*;
 use crate::base::{Error, ErrorClass, millis};
 use crate::engine::host::testing::FakeTools;
-use crate::engine::host::{ContainerEngine, Lease, Paths, Programs, Thing};
+use crate::engine::host::{ContainerEngine, FileLock, Lease, Paths, Programs, Thing};
 use crate::engine::{ContainerPause as _, NodeLifecycle as _};
 use crate::wait::Deadline;
 

@@ -11,10 +11,8 @@ use super::{
 use crate::addons::{self, AddOn, CephMount, Loaded, Plan, Setup};
 use crate::base::Error;
 use crate::engine::host::loops::{self, LoopDevice};
-use crate::engine::host::{LEASE_LABEL, Lease, Paths, Programs, Thing, adopt};
-use crate::engine::kind::{
-    self, Containers, ExtraMount, FileLock, Kept, KindCluster, KindNodes, KindSpec,
-};
+use crate::engine::host::{FileLock, LEASE_LABEL, Lease, Paths, Programs, Thing, adopt};
+use crate::engine::kind::{self, Containers, ExtraMount, Kept, KindCluster, KindNodes, KindSpec};
 use crate::engine::real::{Given, RealCluster};
 use crate::engine::{Capability, Engine as _, FrontDoor};
 use crate::load::{Call, Connection, Target, TcpTransport, Transport as _};

@@ -47,7 +47,7 @@ async fn a_registry_that_does_not_start_is_told_and_done_without() {
     let created = create(&spec, &machine.containers, &machine.lease, &machine.paths, &tell).await;
     let told = told.into_inner();
     let [line] = &told[..] else { panic!("{told:?}") };
-    let what = "the pull-through registry for docker.io does not start (cannot lock ";
+    let what = "the pull-through registry for docker.io does not start (cannot write ";
     assert!(line.starts_with(what), "{line}");
     let advice = "; the nodes pull from https://registry-1.docker.io by themselves";
     assert!(line.ends_with(advice), "{line}");

@@ -1,15 +1,22 @@
 //! Locks between processes: a file that one of them holds.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::path::Path;
 
+use super::paths::{make_private_folder, unwritable};
 use crate::base::Error;
 use crate::wait::{Deadline, until_ok};
 
 /// A lock file, held until this is dropped or the process ends, however it ends.
 #[derive(Debug)]
-pub struct FileLock {
-    _file: File,
+pub struct FileLock(File);
+
+impl Drop for FileLock {
+    fn drop(&mut self) {
+        // Closing alone unlocks late where another thread is starting a program: for a moment the
+        // new process has the file open too.
+        let _ = self.0.unlock();
+    }
 }
 
 impl FileLock {
@@ -18,22 +25,13 @@ impl FileLock {
     /// # Errors
     /// The file cannot be opened or locked.
     pub fn try_take(path: &Path) -> Result<Option<FileLock>, Error> {
-        let failed = |error: &dyn std::fmt::Display| {
-            Error::environment(format!("cannot lock {}: {error}", path.display()))
-        };
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(|error| failed(&error))?;
-        }
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path)
-            .map_err(|error| failed(&error))?;
+        path.parent().map_or(Ok(()), make_private_folder)?;
+        let open = File::options().create(true).truncate(false).write(true).open(path);
+        let file = open.map_err(|error| unwritable(path, &error))?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(FileLock { _file: file })),
+            Ok(()) => Ok(Some(FileLock(file))),
             Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(failed(&error)),
+            Err(TryLockError::Error(error)) => Err(unwritable(path, &error)),
         }
     }
 
