@@ -119,6 +119,7 @@ fn spec(n_nodes: usize) -> ClusterSpec {
         memory_bytes: 64 << 20,
         statuses: BTreeMap::new(),
         drains: true,
+        has_shell: Some(true),
     });
     spec
 }

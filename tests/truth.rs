@@ -6,6 +6,7 @@ mod support;
 use std::fs;
 
 use rstest::rstest;
+use seatrial::engine::sim::GenericApp;
 use seatrial::observe::Verdict::{self, Failed, Passed, Unknown};
 
 const WORDPRESS: &str = "image: wordpress:6.8.3-php8.3-apache";
@@ -62,4 +63,42 @@ fn a_container_runs_what_its_command_says(
 fn what_the_program_finds_decides(#[case] from: &str, #[case] to: &str, #[case] expected: Verdict) {
     let (verdict, message) = verdict(from, to);
     assert_eq!(verdict, expected, "{message}");
+}
+
+const HOOK: &str = r#"
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {type: NodePort, selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  replicas: 3
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers:
+      - name: web
+        image: example.com/team/web:1
+        ports: [{containerPort: 8080}]
+        readinessProbe: {httpGet: {port: 8080}, periodSeconds: 1}
+        lifecycle: {preStop: {exec: {command: [sleep, "5"]}}}
+"#;
+
+#[rstest]
+#[case::not_said(None, Unknown)]
+#[case::distroless(Some(false), Failed)]
+#[case::has_one(Some(true), Passed)]
+fn a_hook_needs_a_shell_in_the_image(#[case] has_shell: Option<bool>, #[case] expected: Verdict) {
+    let mut request = support::request_for(HOOK, &["rollout::no_failed_request"]);
+    request.apps.push(GenericApp { has_shell, ..support::app("web") });
+    let run = seatrial::suite::run(&request, &mut |_| {}).unwrap_or_else(|error| panic!("{error}"));
+    let (verdict, message) = (run.scenarios[0].verdict, &run.scenarios[0].message);
+    assert_eq!(verdict, expected, "{message}");
+    let told =
+        "sleep 5 in example.com/team/web:1 (say in seatrial.toml whether its image has a `shell`)";
+    assert_eq!(message.contains(told), expected == Unknown, "{message}");
 }

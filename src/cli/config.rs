@@ -65,6 +65,7 @@ pub(super) struct AppConfig {
     memory_mib: Option<Said<u64>>,
     #[serde(default = "default_drains")]
     drains: bool,
+    shell: Option<bool>,
     #[serde(default)]
     statuses: BTreeMap<String, Said<u16>>,
 }
@@ -222,6 +223,7 @@ impl AppConfig {
             memory_bytes: memory_mib.unwrap_or(DEFAULT_MEMORY_MIB) << 20,
             statuses: statuses.collect(),
             drains: self.drains,
+            has_shell: self.shell,
         })
     }
 }

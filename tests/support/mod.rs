@@ -47,6 +47,7 @@ pub fn app(name: &str) -> GenericApp {
         memory_bytes: 32 << 20,
         statuses: Default::default(),
         drains: true,
+        has_shell: Some(true),
     }
 }
 

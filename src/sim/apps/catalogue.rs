@@ -97,6 +97,7 @@ mod tests {
             memory_bytes: 0,
             statuses: BTreeMap::new(),
             drains: true,
+            has_shell: Some(true),
         };
         assert!(catalogue("ghcr.io/acme/shop:2", std::slice::from_ref(&app)).is_some());
         assert!(catalogue("ghcr.io/acme/other:2", &[app]).is_none());

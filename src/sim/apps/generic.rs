@@ -41,7 +41,9 @@ pub(super) struct Server {
     /// Whether it serves the files below [`ROOT`].
     is_nginx: bool,
     own: Vec<&'static str>,
-    has_bash: bool,
+    /// Whether the image has a shell and the usual tools; `None` where that is not known.
+    has_shell: Option<bool>,
+    has_bash: Option<bool>,
     /// Whether the image's program runs, not a command in its place.
     is_serving: bool,
     /// Whether the process ends on SIGTERM.
@@ -63,7 +65,8 @@ impl Server {
             listen_backlog: None,
             is_nginx: false,
             own: Vec::new(),
-            has_bash: true,
+            has_shell: app.has_shell,
+            has_bash: None,
             is_serving: true,
             heeds: true,
             log: AccessLog::default(),
@@ -83,7 +86,8 @@ impl Server {
             listen_backlog: Some(511),
             is_nginx: true,
             own: vec!["nginx", "nginx-debug"],
-            has_bash: !tag.contains("alpine"),
+            has_shell: Some(true),
+            has_bash: Some(!tag.contains("alpine")),
             is_serving: true,
             heeds: true,
             log: AccessLog::default(),
@@ -194,7 +198,11 @@ impl App for Server {
     }
 
     fn has_binary(&self, name: &str) -> Option<bool> {
-        if name == "bash" { Some(self.has_bash) } else { is_known(name, &self.own) }
+        match self.has_shell {
+            Some(true) if name == "bash" => self.has_bash,
+            Some(true) => is_known(name, &self.own),
+            other => other,
+        }
     }
 }
 
@@ -283,6 +291,7 @@ mod tests {
             memory_bytes: 1,
             statuses: BTreeMap::from([("/bad".to_owned(), 500), ("/bad/ok".to_owned(), 204)]),
             drains: false,
+            has_shell: Some(true),
         };
         let mut bench = Bench::new("shop");
         let mut server = Server::configured(&app);

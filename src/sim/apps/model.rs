@@ -194,4 +194,7 @@ pub struct GenericApp {
     pub statuses: BTreeMap<String, u16>,
     /// Whether it finishes requests in service on its stop signal.
     pub drains: bool,
+    /// Whether its image has a shell and the tools that come with one, for hooks and probes that run
+    /// a program; `None` where that is not said.
+    pub has_shell: Option<bool>,
 }

@@ -8,7 +8,7 @@ use super::container::Container;
 use super::files::View;
 use super::types::{ContainerId, ExecPlan, MachinesEvent};
 use crate::base::millis;
-use crate::sim::apps::{Files as _, is_command_flag};
+use crate::sim::apps::{Files as _, configured_for, is_command_flag};
 use crate::sim::context::Cx;
 
 /// Starting a process in a container through the runtime takes this long.
@@ -86,7 +86,14 @@ impl Machines {
         let mut shell = Shell { id, container, volumes: &self.volumes, unknown: &mut unknown };
         let (duration, exit_code, stops) = shell.run(&words, 0);
         if unknown {
-            self.unmodelled_commands.insert(command.join(" "));
+            let image = &container.start.image;
+            let hint = match configured_for(image, &self.configured) {
+                Some(app) if app.has_shell.is_none() => {
+                    format!(" in {image} (say in seatrial.toml whether its image has a `shell`)")
+                }
+                _ => String::new(),
+            };
+            self.unmodelled_commands.insert(command.join(" ") + &hint);
         }
         if stops {
             cx.queue.after(EXEC_TIME, MachinesEvent::Stop(id));

@@ -139,6 +139,7 @@ fn a_described_image_that_runs_twice_with_other_words_is_a_server_and_its_helper
         memory_bytes: 1 << 20,
         statuses: BTreeMap::new(),
         drains: true,
+        has_shell: Some(true),
     };
     for (args, code) in [(vec!["worker".to_owned()], None), (Vec::new(), Some(1))] {
         let mut spec = ClusterSpec::new(Profile::NEWEST, 2);
