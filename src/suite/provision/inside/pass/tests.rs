@@ -8,9 +8,11 @@ use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::client::Body;
 use serde_json::{Value, json};
 
+use super::super::Inside;
 use super::*;
-use crate::addons::{AddOn, Plan, Source};
+use crate::addons::{self, AddOn, Plan, Source};
 use crate::engine::Engine as _;
+use crate::engine::host::InClusters as _;
 use crate::engine::sim::{self, ClusterSpec, SimEngine};
 use crate::k8s::Profile;
 use crate::stack::{Applier, Stack};
