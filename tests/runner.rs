@@ -310,4 +310,12 @@ fn a_budget_that_spares_no_pod_blocks_a_drain_and_is_pointed_at() {
     let mut lines = PLAIN.lines().chain(TIGHT_BUDGET.lines());
     let spec = lines.position(|line| line.contains("minAvailable"));
     assert_eq!((cause.class.as_str(), Some(fix.line)), ("drain-blocked", spec));
+
+    let loose = TIGHT_BUDGET.replace("minAvailable: 2", "maxUnavailable: 1");
+    let second = loose.replace("name: web,", "name: again,");
+    let blocked = drained(&format!("{PLAIN}{loose}{second}"));
+    assert_eq!(blocked.verdict, Verdict::Failed, "{}", blocked.message);
+    assert!(blocked.message.contains("more than one PodDisruptionBudget"), "{}", blocked.message);
+    let [cause] = &blocked.causes[..] else { panic!("{:?}", blocked.causes) };
+    assert!(cause.object.as_ref().is_some_and(|object| &*object.name == "again"), "{cause:?}");
 }

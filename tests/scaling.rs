@@ -228,3 +228,15 @@ fn an_image_that_is_never_pulled_is_refused_all_the_same() {
     assert!(yaml.contains("Never"));
     all(&run(&yaml, 1, &["rollout::rollback"]), Verdict::Passed);
 }
+
+#[test]
+fn a_program_that_takes_hardly_any_cpu_is_not_failed_for_the_load() {
+    let scales = ["autoscale::scales_out"];
+    all(&FRONT.run(1, &scales), Verdict::Passed);
+    let outcomes = FRONT.run(0, &scales);
+    let messages = all(&outcomes, Verdict::Inconclusive);
+    assert!(
+        messages[0].contains("keep up with 2400 pages a second, the most there is"),
+        "{messages:?}"
+    );
+}

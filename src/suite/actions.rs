@@ -24,6 +24,10 @@ use super::trial::Trial;
 /// Annotation on a template that starts a rollout when it changes.
 pub(super) const RESTART_ANNOTATION: &str = "seatrial.dev/rollout";
 
+/// What an eviction of a pod with two budgets is answered with, besides status 500
+/// (`pkg/registry/core/pod/storage/eviction.go`).
+const TWO_BUDGETS: &str = "more than one PodDisruptionBudget";
+
 /// A node without power.
 #[derive(Debug)]
 pub struct StoppedNode {
@@ -271,7 +275,8 @@ impl Trial {
     /// Evicts `pod`, again and again while a budget refuses it, as `kubectl drain` does.
     ///
     /// # Errors
-    /// It is refused for good: failed, with the budget's reason. What else the API answered.
+    /// It is refused for good: failed, with the reason of the budget, or of the two that select it. What
+    /// else the API answered.
     pub async fn evict(&self, pod: &Pod) -> Result<(), Stop> {
         let namespace = pod.namespace().unwrap_or_default();
         let api: Api<Pod> = Api::namespaced(self.client(), &namespace);
@@ -283,6 +288,9 @@ impl Trial {
                 Ok(_) => Ok(Ok(())),
                 Err(kube::Error::Api(status)) if status.code == 404 => Ok(Ok(())),
                 Err(kube::Error::Api(status)) if status.code == 429 => Err(refusal(&status)),
+                Err(kube::Error::Api(status)) if status.message.contains(TWO_BUDGETS) => {
+                    Ok(Err(Stop::failed(&expected, refusal(&status))))
+                }
                 Err(other) => Ok(Err(Stop::from(other))),
             }
         });

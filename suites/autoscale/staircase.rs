@@ -1,6 +1,6 @@
 //! Load in steps until the autoscaler asks for its maximum.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -20,9 +20,16 @@ use crate::suite::{Autoscaler, Lane, Stop, Trial};
 use crate::wait::{self, HPA_REACTION, Scope, WaitError};
 
 /// Pages a second, one step after the other; the last goes on.
-const RATES: [f64; 9] = [3.0, 4.5, 6.5, 9.0, 13.0, 18.0, 26.0, 36.0, 48.0];
+const RATES: [f64; 19] = [
+    3.0, 4.5, 6.5, 9.0, 13.0, 18.0, 26.0, 36.0, 48.0, 70.0, 100.0, 150.0, 220.0, 330.0, 490.0,
+    730.0, 1_100.0, 1_600.0, 2_400.0,
+];
 /// Length of a step: a scrape and a sync of the autoscaler; the eighth begins in 105 s of its 180.
 const STEP: Duration = secs(15);
+/// Steps at a time while nine of ten pages come within this share of what still keeps up: such
+/// programs take little CPU a page.
+const N_AHEAD: usize = 3;
+const FAST_SHARE: f64 = 0.1;
 /// Steps taken back when pages fail.
 const N_BACK: usize = 3;
 /// The replicas keep up while nine of ten pages come within this time, in milliseconds; when they
@@ -61,6 +68,7 @@ pub async fn climb(trial: &Trial, autoscaler: &Autoscaler) -> Result<u64, Stop> 
     let observer = trial.observe(scope.clone()).await?;
     let from_ms = trial.now_ms();
     let current = RefCell::new(None);
+    let peak = Cell::new(None);
     let wanted = usize::try_from(autoscaler.max).unwrap_or(usize::MAX);
     let ready = wait::n_pods_ready(wanted);
     let climbed = async {
@@ -71,7 +79,7 @@ pub async fn climb(trial: &Trial, autoscaler: &Autoscaler) -> Result<u64, Stop> 
     let climbed: Result<_, WaitError> = tokio::select! {
         biased;
         climbed = climbed => climbed,
-        Err(stop) = raise(trial, autoscaler, &current) => return Err(stop),
+        Err(stop) = raise(trial, autoscaler, &current, &peak) => return Err(stop),
     };
     let still_wants = wants.check(&scope.list().await?);
     if let Some(load) = current.take() {
@@ -79,7 +87,7 @@ pub async fn climb(trial: &Trial, autoscaler: &Autoscaler) -> Result<u64, Stop> 
     }
     let (took_s, ready) = match climbed {
         Ok(climbed) => climbed,
-        Err(error) => return Err(not_asked_for(trial, autoscaler, error).await?),
+        Err(error) => return Err(not_asked_for(trial, autoscaler, peak.get(), error).await?),
     };
     if let Err(error) = ready {
         let why = match (still_wants, machines_without_cpu(trial).await?) {
@@ -107,17 +115,27 @@ pub async fn climb(trial: &Trial, autoscaler: &Autoscaler) -> Result<u64, Stop> 
     Ok(took_s)
 }
 
-/// Why the autoscaler did not ask for its maximum.
+/// Why the autoscaler did not ask for its maximum. `peak_ms` is what pages took at the highest rate,
+/// if the replicas kept up with that.
 async fn not_asked_for(
     trial: &Trial,
     autoscaler: &Autoscaler,
+    peak_ms: Option<f64>,
     error: WaitError,
 ) -> Result<Stop, Stop> {
-    if let Some(busy) = machines_without_cpu(trial).await? {
+    let requests_cpu = requests_cpu(trial);
+    let too_light = || {
+        let (most, took) = (RATES[RATES.len() - 1], peak_ms.filter(|_| requests_cpu)?);
+        Some(format!(
+            "the replicas keep up with {most:.0} pages a second, the most there is: nine of ten come \
+             within {took:.0} ms"
+        ))
+    };
+    if let Some(why) = machines_without_cpu(trial).await?.or_else(too_light) {
         let expected = format!("load enough for {} replicas", autoscaler.max);
-        return Ok(Stop::inconclusive(expected, busy));
+        return Ok(Stop::inconclusive(expected, why));
     }
-    let class = if !requests_cpu(trial) {
+    let class = if !requests_cpu {
         CauseClass::AutoscalerBlind
     } else if ran_out_of_memory(trial).await? {
         CauseClass::OutOfMemory
@@ -133,6 +151,7 @@ async fn raise(
     trial: &Trial,
     autoscaler: &Autoscaler,
     current: &RefCell<Option<Load>>,
+    peak_ms: &Cell<Option<f64>>,
 ) -> Result<Infallible, Stop> {
     let scope = scope(trial, autoscaler);
     let wants = wait::autoscaler_wants(autoscaler.max);
@@ -151,14 +170,19 @@ async fn raise(
         }
         let keeps_up_ms = *keeps_up_ms
             .get_or_insert(KEEPS_UP_MS.max((SLOWER * stats.latency_ms.p90).min(SLOWEST_MS)));
+        let (last, p90_ms) = (RATES.len() - 1, stats.latency_ms.p90);
+        let keeps_up = stats.failed == 0 && p90_ms <= keeps_up_ms;
+        peak_ms.set((keeps_up && idx == last).then_some(p90_ms));
         idx = if stats.failed > 0 {
             idx.saturating_sub(N_BACK)
-        } else if stats.latency_ms.p90 > keeps_up_ms {
+        } else if !keeps_up {
             idx.saturating_sub(1)
         } else if wants.check(&scope.list().await?).is_ok() {
             idx
+        } else if p90_ms <= KEEPS_UP_MS * FAST_SHARE {
+            (idx + N_AHEAD).min(last)
         } else {
-            (idx + 1).min(RATES.len() - 1)
+            (idx + 1).min(last)
         };
     }
 }

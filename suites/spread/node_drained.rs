@@ -66,7 +66,8 @@ async fn drain(trial: &Trial, node: &str) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Points at the budget that selects the pods of `workload`.
+/// Points at the budget that selects the pods of `workload`, or at one that does besides another: no pod
+/// may have two.
 fn blame_budget(trial: &Trial, workload: &Workload, refused: Stop) -> Stop {
     let template = trial.stack().manifest(&workload.reference());
     let labels = template
@@ -82,10 +83,12 @@ fn blame_budget(trial: &Trial, workload: &Workload, refused: Stop) -> Stop {
         let reference = &manifest.object_ref;
         reference.kind == "PodDisruptionBudget" && reference.namespace == workload.namespace
     };
-    match trial.stack().objects().iter().filter(is_budget).find(selects) {
-        Some(budget) => {
-            refused.because(trial.cause_at(CauseClass::DrainBlocked, &budget.object_ref, "spec"))
-        }
-        None => refused.because(trial.cause(CauseClass::DrainBlocked)),
-    }
+    let budgets = trial.stack().objects().iter().filter(is_budget).filter(selects);
+    let budgets: Vec<&Manifest> = budgets.collect();
+    let cause = match &budgets[..] {
+        [] => trial.cause(CauseClass::DrainBlocked),
+        [budget] => trial.cause_at(CauseClass::DrainBlocked, &budget.object_ref, "spec"),
+        [.., last] => trial.cause_at(CauseClass::DrainBlocked, &last.object_ref, "spec.selector"),
+    };
+    refused.because(cause)
 }
