@@ -319,3 +319,13 @@ fn a_budget_that_spares_no_pod_blocks_a_drain_and_is_pointed_at() {
     let [cause] = &blocked.causes[..] else { panic!("{:?}", blocked.causes) };
     assert!(cause.object.as_ref().is_some_and(|object| &*object.name == "again"), "{cause:?}");
 }
+
+#[test]
+fn a_namespace_that_nobody_makes_is_asked_for() {
+    let yaml = PLAIN.replace("namespace: default", "namespace: shop");
+    let mut request = request(&yaml, suites::all(), &["spread::distinct_nodes"]);
+    request.apps.push(plain_app());
+    let outcome = run(&request, &mut |_| {}).expect("it runs").scenarios.remove(0);
+    let told = "namespaces \"shop\" not found; add a Namespace of this name to the manifests";
+    assert!(outcome.message.ends_with(told), "{}", outcome.message);
+}

@@ -51,7 +51,13 @@ fn failure(manifest: &Manifest, error: &ApplyError) -> Error {
     let object = &manifest.object_ref;
     let reason = error.reason();
     if error.is_refusal() {
-        Error::usage(format!("{place}: {object}: refused: {reason}"))
+        // The API's own words (`plugin/namespace/lifecycle/admission.go`).
+        let lacks_namespace = reason == format!("namespaces {:?} not found", &*object.namespace);
+        let hint = match lacks_namespace {
+            true => "; add a Namespace of this name to the manifests",
+            false => "",
+        };
+        Error::usage(format!("{place}: {object}: refused: {reason}{hint}"))
     } else {
         Error::environment(format!("{place}: {object}: not applied: {reason}"))
     }

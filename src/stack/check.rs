@@ -136,11 +136,24 @@ impl Check<'_> {
         self.problems.add(&self.written.file, line, message);
     }
 
+    /// What a file may be that has neither `apiVersion` nor `kind`.
+    fn hint_of_another_format(&self) -> &'static str {
+        let has = |field| self.written.node.entry(field).is_some();
+        match () {
+            () if has("apiVersion") || has("kind") || has("metadata") => "",
+            () if has("services") => {
+                "; if it is a Compose file, name what `kompose convert --stdout` prints"
+            }
+            () => "; if it is no manifest, as values of a chart, keep it in another folder",
+        }
+    }
+
     /// The text of a field that every object has.
     fn wanted_text(&mut self, field: &str) -> Option<String> {
         match self.written.node.entry(field) {
             None => {
-                self.problem("", &format!("object without `{field}`"));
+                let hint = self.hint_of_another_format();
+                self.problem("", &format!("object without `{field}`{hint}"));
                 None
             }
             Some(entry) => match entry.node.as_str() {
