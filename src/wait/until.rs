@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::base::{millis, secs};
@@ -178,13 +179,32 @@ fn describe_change<K: Object>(change: &Change<K>) -> Option<String> {
     }
 }
 
+/// A status as people read it: what is counted or named, and each condition with why it is not true.
+fn in_words(status: &Value) -> String {
+    let Value::Object(fields) = status else { return status.to_string() };
+    let plain = fields.iter().filter_map(|(name, value)| match value {
+        Value::String(text) => Some(format!("{name} {text}")),
+        Value::Number(_) | Value::Bool(_) => Some(format!("{name} {value}")),
+        _ => None,
+    });
+    let conditions = fields.get("conditions").and_then(Value::as_array).into_iter().flatten();
+    let conditions = conditions.map(|condition| {
+        let text = |field: &str| condition.get(field).and_then(Value::as_str).unwrap_or_default();
+        match text("status") {
+            "True" => text("type").to_owned(),
+            _ => format!("not {} ({}: {})", text("type"), text("reason"), text("message")),
+        }
+    });
+    plain.chain(conditions).collect::<Vec<_>>().join(", ")
+}
+
 /// The object and its status, shortened.
 fn describe_object<K: Object>(object: &K) -> String {
     let status = serde_json::to_value(object)
         .ok()
-        .and_then(|value| value.get("status").map(ToString::to_string))
+        .and_then(|value| value.get("status").map(in_words))
         .unwrap_or_else(|| "no status".to_owned());
     let shortened: String = status.chars().take(STATUS_CHARS).collect();
     let more = if shortened.len() < status.len() { "..." } else { "" };
-    format!("{} {shortened}{more}", object.reference())
+    format!("{}: {shortened}{more}", object.reference())
 }
