@@ -262,24 +262,43 @@ fn is_of_readiness(what: &What) -> bool {
     matches!(what, What::Found | What::Ready | What::NotReady | What::Gone)
 }
 
-/// Whether at some time between `PROXY_LAG_MS` before `sent_ms` and `failed_ms` no pod was Ready and
-/// not being deleted, as far as watchers know.
+/// Whether `record` failed while nobody served, because all pods that did were being deleted.
+pub fn all_were_deleted(record: &Record, start: Instant, timeline: &Timeline) -> bool {
+    let (sent, failed) =
+        (millis_since(record.started, start), millis_since(record.finished, start));
+    let is_failed = !record.outcome.is_ok() && record.outcome.not_sent().is_none();
+    is_failed
+        && !is_of_the_program(&record.outcome)
+        && emptied_by(sent, failed, timeline) == Some(&What::Deleted)
+}
+
 fn nobody_served(sent_ms: u64, failed_ms: u64, timeline: &Timeline) -> bool {
+    emptied_by(sent_ms, failed_ms, timeline).is_some()
+}
+
+/// What left no pod Ready and not being deleted at some time between `PROXY_LAG_MS` before `sent_ms` and
+/// `failed_ms`, as far as watchers know.
+fn emptied_by(sent_ms: u64, failed_ms: u64, timeline: &Timeline) -> Option<&What> {
     let from = sent_ms.saturating_sub(PROXY_LAG_MS);
     let mut serving = BTreeSet::new();
     let told = timeline.between(0, failed_ms).iter();
     let mut told = told.filter(|m| is_of_readiness(&m.what) || m.what == What::Deleted).peekable();
+    let mut last = None;
     while let Some(moment) = told.next() {
-        match moment.what {
+        let changed = match moment.what {
             What::Found | What::Ready => serving.insert(&moment.object),
             _ => serving.remove(&moment.object),
         };
+        // What becomes of a pod that did not serve any more took nothing away.
+        if changed || last.is_none() {
+            last = Some(&moment.what);
+        }
         let until = told.peek().map_or(u64::MAX, |next| next.at_ms);
         if serving.is_empty() && until > moment.at_ms.max(from) {
-            return true;
+            return last;
         }
     }
-    false
+    None
 }
 
 /// Whether the pod that was deleted at `deleted_ms` stopped serving before the proxies had dropped it,

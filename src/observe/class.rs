@@ -13,6 +13,8 @@ pub enum CauseClass {
     CutInFlight,
     /// The process ended without a deletion.
     Crashed,
+    /// The kubelet killed the container because a probe of its failed.
+    KilledByProbe,
     /// The process was killed for its memory.
     OutOfMemory,
     /// A request went to a node that was lost.
@@ -79,6 +81,7 @@ impl CauseClass {
             CauseClass::TerminationRace => "termination-race",
             CauseClass::CutInFlight => "cut-in-flight",
             CauseClass::Crashed => "crashed",
+            CauseClass::KilledByProbe => "killed-by-probe",
             CauseClass::OutOfMemory => "out-of-memory",
             CauseClass::NodeLost => "node-lost",
             CauseClass::NoEndpoint => "no-endpoint",
@@ -126,6 +129,10 @@ impl CauseClass {
                  requests in service need"
             }
             CauseClass::Crashed => "find out why the program ends by itself; see its log",
+            CauseClass::KilledByProbe => {
+                "let the probe ask for what the program answers, and give it time (timeoutSeconds, \
+                 failureThreshold, a startupProbe): the kubelet kills the container when it fails"
+            }
             CauseClass::OutOfMemory => "raise the memory limit above what the program needs",
             CauseClass::NodeLost => {
                 "run several replicas on different nodes; requests fail until the loss is noticed"
@@ -147,7 +154,7 @@ impl CauseClass {
             CauseClass::CapacityDip => {
                 "set maxUnavailable to 0 and maxSurge to at least 1, with strategy RollingUpdate"
             }
-            CauseClass::NeverReady => "see what blocks the pods below",
+            CauseClass::NeverReady => "see what blocks its pods",
             CauseClass::ReadinessIgnored => {
                 "publish only ready pods: no publishNotReadyAddresses, and a Service with a selector"
             }
@@ -179,10 +186,13 @@ impl CauseClass {
             }
             CauseClass::NoIngress => "add an Ingress with a host and TLS in front of the Service",
             CauseClass::NoRedirect => {
-                "list the host under spec.tls, or set nginx.ingress.kubernetes.io/ssl-redirect"
+                "list the host under spec.tls, with the Secret of its certificate: without one, ingress-nginx \
+                 redirects only where nginx.ingress.kubernetes.io/force-ssl-redirect is \"true\""
             }
             CauseClass::WrongRedirect => "let the redirect keep host, path and query",
-            CauseClass::NotServed => "see that the Ingress names the right Service and port",
+            CauseClass::NotServed => {
+                "see that the Ingress names the right Service and port, and that its pods listen there"
+            }
             CauseClass::FallbackCertificate => {
                 "create the Secret that spec.tls names, with a certificate that covers the host"
             }
@@ -204,6 +214,7 @@ impl CauseClass {
                 Some("spec.template.spec.terminationGracePeriodSeconds".into())
             }
             CauseClass::Crashed | CauseClass::AppError | CauseClass::NeverReady => of_container(""),
+            CauseClass::KilledByProbe => of_container("livenessProbe"),
             CauseClass::OutOfMemory => of_container("resources.limits.memory"),
             CauseClass::TooSlow => of_container("resources.limits.cpu"),
             CauseClass::AutoscalerBlind => of_container("resources.requests.cpu"),

@@ -9,7 +9,7 @@ mod class;
 mod outcome;
 mod timeline;
 
-pub use attribution::{Attributed, Kill, attribute};
+pub use attribution::{Attributed, Kill, all_were_deleted, attribute};
 pub use class::{CauseClass, container_field};
 pub use outcome::{Cause, Fix, Requests, RunOutcome, ScenarioOutcome, Verdict};
 pub use timeline::{Moment, Timeline, What};
