@@ -185,6 +185,18 @@ fn a_cache_is_not_taken_for_the_database() {
 }
 
 #[test]
+fn a_service_of_the_database_that_selects_nothing_is_pointed_at() {
+    let stack = stage("04-readiness").replacen("    tier: mysql\n", "    tier: mysqll\n", 1);
+    let outcome = judged(&stack, "rollout::rollback", Vec::new());
+    assert_eq!(outcome.verdict, Verdict::Failed, "{}", outcome.message);
+    let [cause] = &outcome.causes[..] else { panic!("{:?}", outcome.causes) };
+    let fix = cause.fix.as_ref().expect("a place to mend it");
+    let object = cause.object.as_ref().map(|object| &*object.name);
+    assert_eq!((object, fix.path.as_str()), (Some("wordpress-mysql"), "spec.selector"));
+    assert!(fix.advice.contains("tier=mysql"), "{}", fix.advice);
+}
+
+#[test]
 fn no_database_is_no_proof() {
     let literal = "value: wordpress-mysql:3306";
     let secret = "valueFrom: {secretKeyRef: {name: elsewhere, key: host}}";

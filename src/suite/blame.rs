@@ -8,6 +8,8 @@ use crate::base::ObjectRef;
 use crate::observe::{Cause, CauseClass, Fix};
 use crate::stack::Stack;
 
+use super::discover::{Dangling, objects_of, stray_autoscaler};
+use super::remedy::{recreates, remedy};
 use super::scenario::Held;
 use super::stop::Stop;
 use super::target::{Mount, Workload};
@@ -21,12 +23,24 @@ impl Trial {
             CauseClass::AutoscalerBlind => without_cpu_request(self.containers_of(front)),
             _ => None,
         };
+        if let Some(remedy) = remedy(class, front, self.stack()) {
+            return advised(self.cause_at(class, &remedy.object, &remedy.field), remedy.advice);
+        }
         match class.workload_field(container.unwrap_or(front.container)) {
             Some(field) => self.cause_at(class, &front.reference(), &field),
             None => {
                 Cause { object: Some(front.reference()), ..cause_in(self.stack(), class, None) }
             }
         }
+    }
+
+    /// The cause of a time in which a rollout left nobody to serve.
+    pub fn outage(&self) -> Cause {
+        if !recreates(&self.target().front.workload) {
+            return self.cause(CauseClass::NoEndpoint);
+        }
+        let class = CauseClass::NoEndpoint.to_string();
+        Cause { class, ..self.cause(CauseClass::CapacityDip) }
     }
 
     /// A cause to be mended at `field` of `object`.
@@ -90,6 +104,16 @@ impl Trial {
         ))
     }
 
+    /// Why nothing scales the front: there is no autoscaler, or it names something else.
+    pub fn no_autoscaler(&self) -> Stop {
+        let front = &self.target().front.workload;
+        let expected = format!("a HorizontalPodAutoscaler for {}", front.reference());
+        match stray_autoscaler(&objects_of(self.stack()), front) {
+            Some(stray) => dangles(self.stack(), CauseClass::NoAutoscaler, &expected, &stray),
+            None => self.failed(CauseClass::NoAutoscaler, expected, "the stack has none"),
+        }
+    }
+
     /// Data of `workload` that did not survive: blames its missing volume, or the volume.
     pub fn data_loss(&self, workload: &Workload, data: Data, expected: &str, seen: &str) -> Stop {
         let manifest = self.containers_of(workload).get(workload.container);
@@ -115,6 +139,24 @@ impl Trial {
             )),
         }
     }
+}
+
+/// A broken claim for which `found` is to blame.
+pub(super) fn dangles(stack: &Stack, class: CauseClass, expected: &str, found: &Dangling) -> Stop {
+    Stop::failed(expected, &found.seen).because(cause_of(stack, class, found))
+}
+
+/// `found` as a cause.
+pub(super) fn cause_of(stack: &Stack, class: CauseClass, found: &Dangling) -> Cause {
+    advised(cause_in(stack, class, Some((&found.object, &found.field))), &found.advice)
+}
+
+/// `cause` with `advice` of its own.
+pub(super) fn advised(mut cause: Cause, advice: &str) -> Cause {
+    if let Some(fix) = &mut cause.fix {
+        advice.clone_into(&mut fix.advice);
+    }
+    cause
 }
 
 /// A cause to be mended at a field of an object, if one is known.

@@ -1,5 +1,6 @@
 //! Discovery: from the manifests to what scenarios act on (Ingress -> Service -> workload -> HPA).
 
+mod dangling;
 mod database;
 mod env;
 mod front;
@@ -9,9 +10,15 @@ use serde_json::Value;
 
 use crate::base::ObjectRef;
 use crate::k8s::{Rounding, scaled_value};
+use crate::stack::Stack;
 
 use super::autoscaler::Autoscaler;
 use super::target::{IngressHost, Mount, NoDatabase, StackTarget, Workload, WorkloadKind};
+
+pub use dangling::Dangling;
+pub(super) use dangling::{
+    idle_selector, idle_service, missing_port, stray_autoscaler, unheard_port,
+};
 
 /// Why there is nothing to act on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +29,14 @@ pub enum NoTarget {
     NotJudged(String),
     /// The Service that users reach selects no pod of the stack.
     NoPods(ObjectRef, String),
+    /// What users reach names what is not there.
+    Dangling(Dangling),
+}
+
+/// The objects of `stack` and their manifests.
+pub(super) fn objects_of(stack: &Stack) -> Vec<(ObjectRef, &Value)> {
+    let objects = stack.objects().iter();
+    objects.map(|manifest| (manifest.object_ref.clone(), &manifest.value)).collect()
 }
 
 /// The parts of the stack made of `objects` (reference and manifest).
@@ -52,6 +67,14 @@ fn text(value: &Value, pointer: &str) -> Option<String> {
 
 fn items<'a>(value: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> {
     value.pointer(pointer).and_then(Value::as_array).into_iter().flatten()
+}
+
+/// Whether a manifest, or a reference, is of a kind that Kubernetes itself does not have.
+fn is_custom(object: &Value) -> bool {
+    let version = text(object, "/apiVersion").unwrap_or_default();
+    version
+        .split_once('/')
+        .is_some_and(|(group, _)| group.contains('.') && !group.ends_with(".k8s.io"))
 }
 
 /// The Deployment or StatefulSet whose pods `service` selects.

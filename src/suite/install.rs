@@ -4,12 +4,12 @@ use k8s_openapi::api::core::v1::Service;
 use kube::{Api, ResourceExt as _};
 
 use crate::base::ObjectRef;
-use crate::observe::CauseClass;
+use crate::observe::{Cause, CauseClass};
 use crate::wait;
 
-use super::discover::has_selector;
+use super::blame::cause_of;
+use super::discover::{has_selector, idle_service, objects_of};
 use super::http::Door;
-use super::setup::ANSWERS;
 use super::stop::Stop;
 use super::trial::Trial;
 use super::wordpress::WordPress;
@@ -22,9 +22,12 @@ impl Trial {
     /// It cannot be installed, or is not and may not be.
     pub(super) async fn install(&self, door: &Door) -> Result<(), Stop> {
         let wordpress = WordPress::new(self, door.clone());
-        let blame = |error| Stop::from(error).because(self.cause(CauseClass::AppError));
+        let blame = |error| {
+            let cause = self.idle_database();
+            Stop::from(error).because(cause.unwrap_or_else(|| self.cause(CauseClass::AppError)))
+        };
         let expected = "WordPress answers with its front page, or its installation";
-        let is_installed = wait::until_ok(expected, ANSWERS, || wordpress.is_installed());
+        let is_installed = wait::until_ok(expected, self.answers(), || wordpress.is_installed());
         if is_installed.await.map_err(blame)? {
             return Ok(());
         }
@@ -40,8 +43,15 @@ impl Trial {
             ));
         }
         let installed =
-            wait::until_ok("WordPress can be installed", ANSWERS, || wordpress.install());
+            wait::until_ok("WordPress can be installed", self.answers(), || wordpress.install());
         installed.await.map_err(blame)
+    }
+
+    /// That the Service which the front takes for its database selects nothing, if it does.
+    pub(super) fn idle_database(&self) -> Option<Cause> {
+        let services = &self.target().no_database.services;
+        let found = idle_service(&objects_of(self.stack()), services)?;
+        Some(cause_of(self.stack(), CauseClass::NoEndpoint, &found))
     }
 
     /// Whether the front's database is of the stack: a workload of it, what a Service of it selects,

@@ -12,7 +12,7 @@ use crate::wait::blocking_chain;
 
 use super::artifacts::Artifacts;
 use super::blame;
-use super::discover::NoTarget;
+use super::discover::{NoTarget, idle_selector, objects_of};
 use super::phase::Phase;
 use super::run::{Job, Judged, RunRequest, panicked};
 use super::scenario::{Scenario, Start};
@@ -61,9 +61,13 @@ pub(super) fn target_of(
             ))
         }
         NoTarget::NoPods(service, seen) => {
-            let at = Some((&service, "spec.selector"));
-            Stop::failed(format!("pods behind {service}, which users reach"), seen)
-                .because(blame::cause_in(&request.stack, CauseClass::NotServed, at))
+            let found = idle_selector(&objects_of(&request.stack), &service, seen);
+            let expected = format!("pods behind {service}, which users reach");
+            blame::dangles(&request.stack, CauseClass::NotServed, &expected, &found)
+        }
+        NoTarget::Dangling(found) => {
+            let expected = "a way in from outside the cluster";
+            blame::dangles(&request.stack, CauseClass::NotServed, expected, &found)
         }
         NoTarget::NotJudged(reason) => Stop::ignored(reason),
     })
@@ -117,8 +121,15 @@ pub(super) async fn judge(
 async fn explain(trial: &Trial, job: &Job<'_>, artifacts: Option<&Artifacts>, judged: &mut Judged) {
     if matches!(judged.verdict, Verdict::Failed | Verdict::Errored | Verdict::Inconclusive) {
         trial.enter(Phase::Diagnose);
+        if judged.verdict == Verdict::Failed {
+            let named = tokio::time::timeout(Phase::Diagnose.limit(), trace(trial, judged));
+            // Without it the cause is as it was.
+            let _ = AssertUnwindSafe(named).catch_unwind().await;
+        }
         let diagnosis = AssertUnwindSafe(diagnose(trial)).catch_unwind().await;
         judged.diagnosis = diagnosis.unwrap_or_else(|panic| vec![panicked(&*panic).message]);
+        // A wait that ended has told what blocked it.
+        judged.diagnosis.retain(|line| !judged.message.contains(line.as_str()));
     }
     let Some(artifacts) = artifacts.filter(|artifacts| artifacts.wanted(judged.verdict)) else {
         return;
@@ -201,6 +212,18 @@ async fn within_phases(
             }
         }
     }
+}
+
+/// Traces a failure further down: to what blocks pods, where no cause is known, and to the probe that had
+/// a container killed.
+async fn trace(trial: &Trial, judged: &mut Judged) {
+    let target = trial.target();
+    for workload in std::iter::once(&target.front.workload).chain(&target.database) {
+        if judged.causes.is_empty() {
+            judged.causes.extend(trial.blocked(workload).await);
+        }
+    }
+    trial.name_probes(&mut judged.causes).await;
 }
 
 /// What is not as wished in the namespaces of the stack.

@@ -19,7 +19,8 @@ const CHEAP_PATHS: [&str; 4] =
 /// Redirects that are followed: more are a loop.
 const MAX_REDIRECTS: usize = 4;
 /// What only pages of the controller itself say; it hides the version that nginx adds elsewhere.
-const CONTROLLERS_PAGES: [&str; 2] = ["<center>nginx</center>", "default backend - 404"];
+const CONTROLLERS_PAGES: [&str; 2] = [PROXYS_PAGE, "default backend - 404"];
+const PROXYS_PAGE: &str = "<center>nginx</center>";
 
 /// What a path was answered.
 #[derive(Clone, Debug)]
@@ -28,6 +29,8 @@ struct Answer {
     location: Option<String>,
     /// Whether the app said so, as far as one can tell.
     is_apps: bool,
+    /// Whether a proxy in front says that nobody listens.
+    is_proxys: bool,
 }
 
 /// What was answered where no path is known to serve.
@@ -36,6 +39,19 @@ pub(super) struct Unserved {
     seen: Vec<String>,
     /// Whether the app answered every request, without an error of its own.
     pub is_up: bool,
+    /// Whether a request was redirected from plain HTTP to the same host over HTTPS.
+    pub leads_to_https: bool,
+    /// Whether the app answered with an error of its own.
+    pub is_erring: bool,
+    /// Requests that nobody took: refused, or 502 of a proxy in front.
+    n_refused: usize,
+}
+
+impl Unserved {
+    /// Whether nobody took any request.
+    pub(super) fn is_refused(&self) -> bool {
+        !self.seen.is_empty() && self.n_refused == self.seen.len()
+    }
 }
 
 impl fmt::Display for Unserved {
@@ -79,7 +95,13 @@ impl Trial {
             let template = door.template(Method::GET, &path)?;
             let reply = self.send(&template, Connection::Fresh).await?;
             let location = reply.header(&LOCATION).map(str::to_owned);
-            Ok(Answer { status: reply.status, location, is_apps: !reply.is_controllers() })
+            let is_proxys = reply.status == 502 && reply.text().contains(PROXYS_PAGE);
+            Ok(Answer {
+                status: reply.status,
+                location,
+                is_apps: !reply.is_controllers(),
+                is_proxys,
+            })
         };
         served(candidates, door, &self.target().front.routes, ask).await
     }
@@ -99,13 +121,16 @@ async fn served(
     routes: &Routes,
     ask: impl AsyncFn(String) -> Result<Answer, String>,
 ) -> Result<String, Unserved> {
-    let mut unserved = Unserved { seen: Vec::new(), is_up: true };
+    let mut unserved = Unserved { is_up: true, ..Unserved::default() };
     let mut redirects = Vec::new();
     for path in candidates {
         let answer = note(&mut unserved, path, ask(path.clone()).await);
         match answer {
             Some(answer) if answer.status == 200 => return Ok(path.clone()),
-            Some(answer) => redirects.extend(within(door, routes, path, &answer)),
+            Some(answer) => {
+                unserved.leads_to_https |= is_to_https(door, path, &answer);
+                redirects.extend(within(door, routes, path, &answer));
+            }
             None => {}
         }
     }
@@ -131,14 +156,30 @@ fn note(unserved: &mut Unserved, path: &str, answer: Result<Answer, String>) -> 
             let to = answer.location.as_ref().map_or(String::new(), |to| format!(" to {to}"));
             unserved.seen.push(format!("GET {path}: {}{to}", answer.status));
             unserved.is_up &= answer.is_apps && answer.status < 500;
+            unserved.is_erring |= answer.is_apps && !answer.is_proxys && answer.status >= 500;
+            unserved.n_refused += usize::from(answer.is_proxys);
             Some(answer)
         }
         Err(error) => {
+            unserved.n_refused += usize::from(error.ends_with(": Refused"));
             unserved.seen.push(error);
             unserved.is_up = false;
             None
         }
     }
+}
+
+/// Whether `answer` leads from plain HTTP to the HTTPS of the same host.
+fn is_to_https(door: &Door, path: &str, answer: &Answer) -> bool {
+    let (Ok(asked), Some(to)) = (Url::parse(&door.url(path)), &answer.location) else {
+        return false;
+    };
+    let Ok(next) = asked.join(to) else { return false };
+    (300..400).contains(&answer.status)
+        && asked.scheme() == "http"
+        && next.scheme() == "https"
+        && next.host() == asked.host()
+        && next.port().is_none()
 }
 
 /// The path that `answer` for `path` redirects to, if it is the app's as well.
@@ -179,7 +220,7 @@ mod tests {
             let page = pages.iter().find(|(known, ..)| *known == path);
             let (_, status, location) = page.ok_or_else(|| format!("GET {path}: refused"))?;
             let location = (!location.is_empty()).then(|| (*location).to_owned());
-            Ok(Answer { status: *status, location, is_apps: true })
+            Ok(Answer { status: *status, location, is_apps: true, is_proxys: false })
         };
         let candidates: Vec<String> = candidates.iter().map(|path| (*path).to_owned()).collect();
         block_on(served(&candidates, &door(), &routes(&["/", "/api"]), ask))
@@ -195,6 +236,15 @@ mod tests {
         assert_eq!(found(&absolute, &["/"]).expect("a page"), "/en/");
         let relative = [("/a/b", 302, "c"), ("/a/c", 200, "")];
         assert_eq!(found(&relative, &["/a/b"]).expect("a page"), "/a/c");
+    }
+
+    #[test]
+    fn a_redirect_to_the_https_of_the_host_is_told_from_others() {
+        let leads =
+            |to: &str| found(&[("/", 308, to)], &["/"]).expect_err("no page").leads_to_https;
+        assert!(leads("https://shop.example.com") && leads("https://shop.example.com/"));
+        assert!(!leads("https://sso.example.org/") && !leads("http://shop.example.com/x"));
+        assert!(!leads("https://shop.example.com:8443/") && !leads("/login"));
     }
 
     #[test]

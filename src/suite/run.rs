@@ -6,17 +6,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 
-use serde_json::Value;
-
 use crate::base::wall::Stopwatch;
-use crate::base::{Error, ErrorClass, ObjectRef};
+use crate::base::{Error, ErrorClass};
 use crate::engine::sim::GenericApp;
 use crate::k8s::Profile;
 use crate::observe::{Cause, Requests, RunOutcome, ScenarioOutcome, Verdict};
 use crate::stack::Stack;
 
 use super::artifacts::Artifacts;
-use super::discover::{NoTarget, discover};
+use super::discover::{NoTarget, discover, objects_of};
 use super::scenario::{Scenario, Suite};
 use super::select::select;
 use super::sim;
@@ -78,13 +76,7 @@ impl RunRequest {
     /// # Errors
     /// What is missing.
     pub(super) fn target(&self) -> Result<StackTarget, NoTarget> {
-        let objects: Vec<(ObjectRef, &Value)> = self
-            .stack
-            .objects()
-            .iter()
-            .map(|manifest| (manifest.object_ref.clone(), &manifest.value))
-            .collect();
-        discover(&objects)
+        discover(&objects_of(&self.stack))
     }
 }
 

@@ -10,21 +10,28 @@ use crate::load::Target;
 use crate::observe::{CauseClass, Verdict};
 use crate::wait::{self, Deadline, STACK_READY, Scope};
 
+use super::blame::cause_of;
+use super::discover::{missing_port, objects_of, unheard_port};
 use super::http::Door;
 use super::paths::{Unserved, candidates};
 use super::stop::Stop;
-use super::target::{Front, Program, WayIn, Workload};
+use super::target::{Front, IngressHost, Program, WayIn, Workload};
 use super::trial::{Entry, Trial};
 
 /// Fresh connections that must be answered in a row before a scenario begins: with three
 /// replicas behind a random choice, one that does not answer is missed once in 3,000 trials.
 const N_ANSWERED: usize = 20;
+/// Redirects to HTTPS without a certificate of the host's own as well.
+const FORCE_HTTPS: &str = "nginx.ingress.kubernetes.io/force-ssl-redirect";
 /// Kubernetes labels its control-plane nodes so (since 1.20; the older label went in 1.24).
 const CONTROL_PLANE_LABELS: [&str; 2] =
     ["node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master"];
 /// A whole stack that is up answers soon.
-pub(super) const ANSWERS: Deadline =
+const ANSWERS: Deadline =
     Deadline::new(secs(300), "the database initialises and restarts back off for up to 80 s");
+/// Without a database there is less to wait for; the limit is the same.
+const ANSWERS_ALONE: Deadline =
+    Deadline::new(secs(300), "programs start and restart, and the proxies learn of their pods");
 
 impl Trial {
     /// Applies the stack.
@@ -57,7 +64,7 @@ impl Trial {
         if self.target().front.program == Program::WordPress {
             self.install(&door).await?;
         }
-        let cheap_path = self.find_cheap_path(&door).await?;
+        let (door, cheap_path) = self.find_cheap_path(door).await?;
         let page_path = match self.target().front.program {
             Program::WordPress => "/".to_owned(),
             Program::Other => cheap_path.clone(),
@@ -67,26 +74,27 @@ impl Trial {
     }
 
     async fn await_workload(&self, workload: &Workload) -> Result<(), Stop> {
-        let blame = |stop: Stop| {
-            if !stop.causes.is_empty() {
-                return stop;
-            }
-            let field = workload.container_field("");
-            stop.because(self.cause_at(CauseClass::NeverReady, &workload.reference(), &field))
-        };
         self.lower_to_wish(workload).await?;
-        self.rolled_out(workload, STACK_READY).await.map_err(blame)?;
+        let stop = match self.settled(workload).await {
+            Ok(()) => return Ok(()),
+            Err(stop) if stop.verdict != Verdict::Failed || !stop.causes.is_empty() => stop,
+            Err(stop) => match self.blocked(workload).await.or_else(|| self.idle_database()) {
+                Some(cause) => stop.because(cause),
+                None => {
+                    let (field, object) = (workload.container_field(""), workload.reference());
+                    stop.because(self.cause_at(CauseClass::NeverReady, &object, &field))
+                }
+            },
+        };
+        Err(stop)
+    }
+
+    async fn settled(&self, workload: &Workload) -> Result<(), Stop> {
+        self.rolled_out(workload, STACK_READY).await?;
         if self.autoscaler_of(workload).is_some() {
-            let rested = self.await_rest(workload).await;
-            return rested.map_err(|stop| match stop.verdict {
-                Verdict::Inconclusive => stop,
-                _ => blame(stop),
-            });
+            return self.await_rest(workload).await;
         }
-        let ready = wait::pods_ready();
-        wait::until(&self.scope_of(workload), &ready, STACK_READY)
-            .await
-            .map_err(|error| blame(Stop::from(error)))?;
+        wait::until(&self.scope_of(workload), &wait::pods_ready(), STACK_READY).await?;
         Ok(())
     }
 
@@ -96,16 +104,32 @@ impl Trial {
         let doors = self.engine().front_door();
         match &front.way_in {
             WayIn::Ingress(Some(host)) => {
-                let host_name = host.name();
-                let target = match host.secret.is_some() {
-                    true => Target { tls: Some(host_name.clone()), ..doors.https },
-                    false => doors.http,
-                };
-                Ok(Door { target, host: host_name })
+                let is_secure = host.secret.is_some() || self.forces_https(host);
+                Ok(if is_secure { self.secure_door(host) } else { self.plain_door(host) })
             }
             WayIn::Ingress(None) => Ok(Door { host: authority(&doors.http), target: doors.http }),
             WayIn::NodePort => self.node_port(front).await,
         }
+    }
+
+    /// The plain way in to `host`.
+    pub fn plain_door(&self, host: &IngressHost) -> Door {
+        Door { target: self.engine().front_door().http, host: host.name() }
+    }
+
+    /// The way in over TLS to `host`.
+    pub fn secure_door(&self, host: &IngressHost) -> Door {
+        let name = host.name();
+        let target = Target { tls: Some(name.clone()), ..self.engine().front_door().https };
+        Door { target, host: name }
+    }
+
+    /// Whether the Ingress of `host` redirects to HTTPS whether or not it has a certificate
+    /// (ingress-nginx `rootfs/etc/nginx/lua/lua_ingress.lua:redirect_to_https`).
+    fn forces_https(&self, host: &IngressHost) -> bool {
+        let ingress = self.stack().manifest(&host.ingress);
+        ingress
+            .is_some_and(|ingress| ingress.value["metadata"]["annotations"][FORCE_HTTPS] == "true")
     }
 
     async fn node_port(&self, front: &Front) -> Result<Door, Stop> {
@@ -135,25 +159,56 @@ impl Trial {
         Ok(Door { host: authority(&target), target })
     }
 
-    async fn find_cheap_path(&self, door: &Door) -> Result<String, Stop> {
+    /// Until when a whole stack answers.
+    pub(super) fn answers(&self) -> Deadline {
+        let target = self.target();
+        let has_database = target.database.is_some() || target.front.program == Program::WordPress;
+        if has_database { ANSWERS } else { ANSWERS_ALONE }
+    }
+
+    /// With the field on the way to the front that leads nowhere, if one does.
+    fn misled(&self, stop: Stop, unserved: &Unserved) -> Stop {
+        let (objects, front) = (objects_of(self.stack()), &self.target().front);
+        let unheard = || unserved.is_refused().then(|| unheard_port(&objects, front)).flatten();
+        match missing_port(&objects, front).or_else(unheard) {
+            Some(found) => {
+                let cause = cause_of(self.stack(), CauseClass::NotServed, &found);
+                stop.line(&found.seen).because(cause)
+            }
+            None if unserved.is_erring => stop.because(self.cause(CauseClass::AppError)),
+            None => stop,
+        }
+    }
+
+    /// A path that is answered, and through which door: where plain HTTP leads to the host's own HTTPS,
+    /// that is the door, as it is for a browser.
+    async fn find_cheap_path(&self, door: Door) -> Result<(Door, String), Stop> {
         let front = &self.target().front;
         let candidates = candidates(front, self.probed_path());
         let last = RefCell::new(Unserved::default());
         let search = async || {
-            self.served_path(door, &candidates).await.map_err(|unserved| {
+            let mut door = door.clone();
+            let mut served = self.served_path(&door, &candidates).await;
+            if let (Err(unserved), WayIn::Ingress(Some(host))) = (&served, &front.way_in)
+                && unserved.leads_to_https
+            {
+                door = self.secure_door(host);
+                served = self.served_path(&door, &candidates).await;
+            }
+            served.map(|path| (door, path)).map_err(|unserved| {
                 let seen = unserved.to_string();
                 last.replace(unserved);
                 seen
             })
         };
         let expected = format!("a page of {} is answered with 200", door.url(front.routes.base()));
-        wait::until_ok(&expected, ANSWERS, search).await.map_err(|error| {
+        wait::until_ok(&expected, self.answers(), search).await.map_err(|error| {
             let unserved = last.take();
             if unserved.is_up {
                 let seen = format!("{unserved}: it is up, and no path is known to ask for");
                 return Stop::inconclusive(&expected, seen);
             }
-            Stop::from(error)
+            self.misled(Stop::from(error), &unserved)
         })
     }
 
@@ -181,7 +236,7 @@ impl Trial {
             }
             Ok(())
         };
-        wait::until_ok("every replica answers", ANSWERS, try_all).await?;
+        wait::until_ok("every replica answers", self.answers(), try_all).await?;
         Ok(())
     }
 }

@@ -57,6 +57,15 @@ impl Stop {
         self
     }
 
+    /// With `advice` for its causes, where what their class says does not fit.
+    #[must_use]
+    pub fn advising(mut self, advice: &str) -> Self {
+        for fix in self.causes.iter_mut().filter_map(|cause| cause.fix.as_mut()) {
+            advice.clone_into(&mut fix.advice);
+        }
+        self
+    }
+
     /// With one more line to the message.
     #[must_use]
     pub fn line(mut self, line: impl AsRef<str>) -> Self {

@@ -1,12 +1,15 @@
 //! Load on the stack: lanes of requests, and the judgement of what became of them.
 
+use std::borrow::Cow;
+
 use http::Method;
 
 use crate::load::{ArrivalPlan, Connection, Load, Record, Served, Source};
-use crate::observe::attribute;
+use crate::observe::{all_were_deleted, attribute};
 
 use super::exposure::Exposure;
 use super::http::Template;
+use super::remedy::recreates;
 use super::stop::Stop;
 use super::target::Program;
 use super::trial::Trial;
@@ -256,9 +259,21 @@ impl Trial {
 
     /// Adds the causes of the failed requests in `records` to `stop`.
     pub fn blame_records(&self, mut stop: Stop, records: &[Record]) -> Stop {
-        for found in
-            attribute(records, self.started(), &self.front_timeline(), &self.kills.borrow().found)
-        {
+        let timeline = self.front_timeline();
+        let mut records = Cow::Borrowed(records);
+        if recreates(&self.target().front.workload) {
+            // Whatever failed otherwise as well: while all pods end at once, nobody could have served.
+            let (out, others): (Vec<Record>, Vec<Record>) = records
+                .iter()
+                .cloned()
+                .partition(|record| all_were_deleted(record, self.started(), &timeline));
+            if let Some(first) = out.first() {
+                let (count, at_ms) = (out.len() as u64, Some(self.ms(first.finished)));
+                stop.causes.push(crate::observe::Cause { count, at_ms, ..self.outage() });
+            }
+            records = Cow::Owned(others);
+        }
+        for found in attribute(&records, self.started(), &timeline, &self.kills.borrow().found) {
             let cause = self.cause(found.class);
             let object = found.object.or(cause.object.clone());
             stop.causes.push(crate::observe::Cause {

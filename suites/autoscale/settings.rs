@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use crate::base::secs;
-use crate::observe::CauseClass;
 use crate::suite::{Autoscaler, Stop, Trial};
 use crate::wait::{Deadline, SCALE_DOWN_SLACK};
 
@@ -15,14 +14,8 @@ const LONGEST: Duration = secs(3600);
 /// # Errors
 /// There is none. Ignored when its minimum is its maximum.
 pub fn autoscaler(trial: &Trial) -> Result<&Autoscaler, Stop> {
-    let front = &trial.target().front;
-    let autoscaler = front.autoscaler.as_ref().ok_or_else(|| {
-        trial.failed(
-            CauseClass::NoAutoscaler,
-            format!("a HorizontalPodAutoscaler for {}", front.workload.reference()),
-            "the stack has none",
-        )
-    })?;
+    let autoscaler = trial.target().front.autoscaler.as_ref();
+    let autoscaler = autoscaler.ok_or_else(|| trial.no_autoscaler())?;
     if !autoscaler.can_scale() {
         return Err(Stop::ignored(autoscaler.fixed_size()));
     }

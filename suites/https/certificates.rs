@@ -20,7 +20,7 @@ const FALLBACK_NAME: &str = "Kubernetes Ingress Controller Fake Certificate";
 /// # Errors
 /// It is the controller's own, covers other names, or is another one than the Secret's.
 pub async fn judge(trial: &Trial, host: &IngressHost) -> Result<String, Stop> {
-    let door = hosts::secure(trial, host);
+    let door = trial.secure_door(host);
     let expected = format!("the stack's certificate for {}", door.host);
     let reply = hosts::get(trial, &door, hosts::page(trial, host)).await?;
     let leaf = reply.tls.and_then(|tls| tls.chain.first().cloned());
@@ -33,7 +33,15 @@ pub async fn judge(trial: &Trial, host: &IngressHost) -> Result<String, Stop> {
     let names = Names::of(&leaf).map_err(|seen| broken(CauseClass::WrongCertificate, seen))?;
     if names.common.iter().any(|name| name == FALLBACK_NAME) {
         let seen = format!("the controller's own: {FALLBACK_NAME}");
-        return Err(broken(CauseClass::FallbackCertificate, seen));
+        let stop = broken(CauseClass::FallbackCertificate, seen);
+        return Err(match &host.secret {
+            None => stop.advising(
+                "list the host under spec.tls, with a Secret whose certificate covers it",
+            ),
+            Some(name) if name.is_empty() => stop
+                .advising("name a Secret under spec.tls, with a certificate that covers the host"),
+            Some(_) => stop,
+        });
     }
     if !names.cover(&door.host) {
         return Err(broken(CauseClass::WrongCertificate, names.to_string()));

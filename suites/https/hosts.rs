@@ -3,7 +3,7 @@
 use http::Method;
 use http::header::LOCATION;
 
-use crate::load::{Connection, Target};
+use crate::load::Connection;
 use crate::observe::CauseClass;
 use crate::suite::{Door, IngressHost, Reply, Stop, Trial, WayIn};
 
@@ -32,18 +32,6 @@ pub fn hosts(trial: &Trial) -> Result<&[IngressHost], Stop> {
     ))
 }
 
-/// The plain way in to `host`.
-pub fn plain(trial: &Trial, host: &IngressHost) -> Door {
-    Door { target: trial.engine().front_door().http, host: host.name() }
-}
-
-/// The way in over TLS to `host`.
-pub fn secure(trial: &Trial, host: &IngressHost) -> Door {
-    let name = host.name();
-    let target = Target { tls: Some(name.clone()), ..trial.engine().front_door().https };
-    Door { target, host: name }
-}
-
 /// GET of `path` through `door`.
 ///
 /// # Errors
@@ -65,7 +53,7 @@ pub async fn get(trial: &Trial, door: &Door, path: &str) -> Result<Reply, Stop> 
 /// # Errors
 /// It does not.
 pub async fn redirects(trial: &Trial, host: &IngressHost) -> Result<(), Stop> {
-    let door = plain(trial, host);
+    let door = trial.plain_door(host);
     let asked = match host.is_prefix {
         true => format!("{}{DEEP}{QUERY}", host.path.trim_end_matches('/')),
         false => format!("{}{QUERY}", host.path),
@@ -76,13 +64,18 @@ pub async fn redirects(trial: &Trial, host: &IngressHost) -> Result<(), Stop> {
     let location = reply.header(&LOCATION).unwrap_or("nowhere").to_owned();
     if !PERMANENT.contains(&reply.status) {
         let seen = format!("{} (to {location})", reply.status);
-        return Err(trial.failed_at(
-            CauseClass::NoRedirect,
-            &host.ingress,
-            "spec.tls",
-            expected,
-            seen,
-        ));
+        // With TLS it is on unless somebody turned it off.
+        let field = match host.secret.is_some() {
+            true => "metadata.annotations.nginx.ingress.kubernetes.io/ssl-redirect",
+            false => "spec.tls",
+        };
+        let stop = trial.failed_at(CauseClass::NoRedirect, &host.ingress, field, expected, seen);
+        return Err(match host.secret.is_some() {
+            true => stop.advising(
+                "let nothing turn ssl-redirect off, here or in the controller's ConfigMap",
+            ),
+            false => stop,
+        });
     }
     if location != wanted {
         let class = CauseClass::WrongRedirect;
@@ -102,7 +95,7 @@ pub async fn redirects(trial: &Trial, host: &IngressHost) -> Result<(), Stop> {
 /// # Errors
 /// It does not.
 pub async fn serves(trial: &Trial, host: &IngressHost, path: &str) -> Result<(), Stop> {
-    let door = secure(trial, host);
+    let door = trial.secure_door(host);
     let reply = get(trial, &door, path).await?;
     if reply.status < 400 || REFUSALS.contains(&reply.status) {
         return Ok(());

@@ -6,7 +6,7 @@ use crate::base::secs;
 use crate::k8s::{is_pod_active, is_pod_ready};
 use crate::load::ArrivalPlan;
 use crate::observe::CauseClass;
-use crate::suite::{Aspect, Held, Lane, Phase, Scenario, Start, Stop, Trial};
+use crate::suite::{Aspect, Held, Lane, Phase, Scenario, Start, Stop, Trial, WorkloadKind};
 use crate::wait;
 
 use super::gates;
@@ -48,6 +48,12 @@ async fn run(trial: &Trial) -> Result<Held, Stop> {
         fewest_ready = fewest_ready.min(live().filter(|pod| is_pod_ready(pod)).count());
     });
     gates::restore(trial, front).await?;
+    if front.kind == WorkloadKind::StatefulSet {
+        // It waits for its broken pod for ever; an operator deletes it.
+        for pod in trial.live_pods_of(front).await?.iter().filter(|pod| gates::is_held(pod)) {
+            trial.delete_pod(pod).await?;
+        }
+    }
     let undone = trial.rolled_out(front, wait::ROLLOUT).await;
     let records = trial.stop_load(load).await;
 

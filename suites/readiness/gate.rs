@@ -47,11 +47,9 @@ async fn run(trial: &Trial) -> Result<Held, Stop> {
         ));
     }
     if n_answered == 0 {
-        return Err(trial.failed(
-            CauseClass::NoEndpoint,
-            format!("the other pods answer while Pod {name} is not Ready"),
-            format!("none of {N_CLOSED} requests was answered"),
-        ));
+        let expected = format!("the other pods answer while Pod {name} is not Ready");
+        let seen = format!("none of {N_CLOSED} requests was answered");
+        return Err(Stop::failed(expected, seen).because(trial.outage()));
     }
 
     if let Err(silent) = told {

@@ -10,10 +10,11 @@ use crate::k8s::is_backend_port;
 use crate::suite::routes::{Destination, Route, Routes};
 use crate::suite::target::{Front, Program, WayIn, Workload};
 
+use super::dangling::backend_without_service;
 use super::database::is_engine;
 use super::{
-    Found, NoTarget, autoscaler_of, image_name, ingress_hosts, items, listening, of_kind, selects,
-    surge_of, target_port, text, workload_behind,
+    Found, NoTarget, autoscaler_of, image_name, ingress_hosts, is_custom, items, listening,
+    of_kind, selects, surge_of, target_port, text, workload_behind,
 };
 
 /// Marks an Ingress that takes a share of another's requests.
@@ -68,7 +69,8 @@ pub(super) fn front(objects: &[(ObjectRef, &Value)]) -> Result<Front, NoTarget> 
             Err(reason) => _ = unusable.get_or_insert(reason),
         }
     }
-    Err(unusable.unwrap_or_else(|| {
+    let dangling = || backend_without_service(objects).map(NoTarget::Dangling);
+    Err(unusable.or_else(dangling).unwrap_or_else(|| {
         NoTarget::NoWayIn(
             closed_door(objects),
             "the stack has no front door: no Ingress that names one of its Services, and no \
@@ -247,12 +249,6 @@ fn behind(
         )));
     }
     let reason = format!("{service} selects no Deployment or StatefulSet of the stack");
-    let is_custom = |object: &Value| {
-        let version = text(object, "/apiVersion").unwrap_or_default();
-        version
-            .split_once('/')
-            .is_some_and(|(group, _)| group.contains('.') && !group.ends_with(".k8s.io"))
-    };
     if let Some((custom, _)) = others.into_iter().find(|(_, object)| is_custom(object)) {
         return Err(NoTarget::NotJudged(format!("{reason}; {custom} may make pods for it")));
     }
