@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::base::secs;
 use crate::k8s::matches_selector;
 use crate::load::ArrivalPlan;
-use crate::observe::CauseClass;
+use crate::observe::{CauseClass, Verdict};
 use crate::stack::Manifest;
 use crate::suite::{Aspect, Capability, Held, Lane, Phase, Scenario, Start, Stop, Trial, Workload};
 use crate::wait;
@@ -31,7 +31,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
 
 async fn run(trial: &Trial) -> Result<Held, Stop> {
     let front = &trial.target().front.workload;
-    let nodes = placement::nodes_to_take(trial).await?;
+    let nodes = placement::nodes_to_take(trial).await?.to_take;
     let fresh = Lane::Fresh(ArrivalPlan::constant(FRESH_PER_SECOND));
     let load = trial.start_load(vec![fresh, Lane::Kept(KEPT_PER_SECOND)]).await?;
     tokio::time::sleep(MARGIN).await;
@@ -56,10 +56,14 @@ async fn drain(trial: &Trial, node: &str) -> Result<(), Stop> {
         for pod in trial.live_pods_of(workload).await? {
             let runs_on = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
             if runs_on == Some(node) {
-                trial
-                    .evict(&pod)
-                    .await
-                    .map_err(|refused| blame_budget(trial, workload, refused))?;
+                if let Err(refused) = trial.evict(&pod).await {
+                    // A budget is spent for good where a pod that was moved finds no other place.
+                    let blocked = trial.blocked(workload).await;
+                    return Err(match blocked {
+                        Some(cause) if refused.verdict == Verdict::Failed => refused.because(cause),
+                        _ => blame_budget(trial, workload, refused),
+                    });
+                }
             }
         }
     }

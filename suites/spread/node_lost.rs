@@ -8,7 +8,7 @@ use kube::Api;
 
 use crate::base::secs;
 use crate::load::{ArrivalPlan, Record, Stats};
-use crate::observe::CauseClass;
+use crate::observe::{CauseClass, Verdict};
 use crate::suite::{Aspect, Capability, Held, Lane, Phase, Scenario, Start, Stop, Trial};
 use crate::wait::{self, Scope};
 
@@ -35,7 +35,8 @@ pub(super) const SCENARIO: Scenario = Scenario {
 
 async fn run(trial: &Trial) -> Result<Held, Stop> {
     let front = &trial.target().front.workload;
-    let lost = placement::nodes_to_take(trial).await?.swap_remove(0);
+    let mut nodes = placement::nodes_to_take(trial).await?;
+    let lost = nodes.to_take.swap_remove(0);
     let plan = ArrivalPlan::staircase(BUSY, &RATES);
     let load = trial.start_load(vec![Lane::Fresh(plan)]).await?;
     let stopped = trial.stop_node(&lost).await?;
@@ -52,7 +53,17 @@ async fn run(trial: &Trial) -> Result<Held, Stop> {
 
     trial.enter(Phase::Assess);
     let dropped_ms = noticed_ms + u64::try_from(DROPPED.as_millis()).unwrap_or(u64::MAX);
-    served_in_every_window(trial, &records, dropped_ms, back_ms, &lost)?;
+    served_in_every_window(trial, &records, dropped_ms, back_ms, &lost).map_err(|stop| {
+        if stop.verdict != Verdict::Failed {
+            return stop;
+        }
+        // With replicas elsewhere it is not their place that left nobody to serve.
+        let stop = match nodes.n_all {
+            1 => stop.because(trial.cause(CauseClass::ReplicasShareANode)),
+            _ => stop,
+        };
+        trial.blame_records(stop, &records)
+    })?;
     back?;
     wait::until(&node, &wait::node_ready(true), wait::NODE_BACK).await?;
     Ok(format!(
@@ -86,8 +97,7 @@ fn served_in_every_window(
         }
         if stats.sent > 0 && stats.failed == stats.sent {
             let seen = format!("none of {} requests {when} was answered", stats.sent);
-            let stop = trial.failed(CauseClass::ReplicasShareANode, expected, seen);
-            return Err(trial.blame_records(stop, records));
+            return Err(Stop::failed(expected, seen));
         }
         start += width;
     }

@@ -49,12 +49,19 @@ pub async fn judge(trial: &Trial, when: &str) -> Result<Held, Stop> {
     ))
 }
 
-/// The nodes with a replica of the front, without that of the database if another is left; at least
-/// one.
+/// Nodes with replicas of the front.
+pub struct Nodes {
+    /// Those to take away, at least one: without that of the database if another is left.
+    pub to_take: Vec<String>,
+    /// How many there are in all.
+    pub n_all: usize,
+}
+
+/// The nodes with a replica of the front.
 ///
 /// # Errors
 /// No replica runs.
-pub async fn nodes_to_take(trial: &Trial) -> Result<Vec<String>, Stop> {
+pub async fn nodes_to_take(trial: &Trial) -> Result<Nodes, Stop> {
     let target = trial.target();
     let fronts = Trial::placement(&trial.live_pods_of(&target.front.workload).await?);
     let databases = match &target.database {
@@ -64,9 +71,10 @@ pub async fn nodes_to_take(trial: &Trial) -> Result<Vec<String>, Stop> {
     let nodes: Vec<String> = fronts.into_keys().collect();
     let free: Vec<String> =
         nodes.iter().filter(|node| !databases.contains_key(*node)).cloned().collect();
+    let n_all = nodes.len();
     match (free.is_empty(), nodes.is_empty()) {
-        (false, _) => Ok(free),
-        (true, false) => Ok(nodes),
+        (false, _) => Ok(Nodes { to_take: free, n_all }),
+        (true, false) => Ok(Nodes { to_take: nodes, n_all }),
         (true, true) => Err(Stop::errored("no replica of the front runs on any node")),
     }
 }
