@@ -148,8 +148,8 @@ impl CauseClass {
                  the scheduler's own spreading gives way when nodes differ"
             }
             CauseClass::DrainBlocked => {
-                "let one budget alone select these pods, and spare one of them while all are ready: \
-                 maxUnavailable 1, or minAvailable below the number of replicas"
+                "let the budget spare one pod while all replicas are ready: maxUnavailable 1, or \
+                 minAvailable below the number of replicas"
             }
             CauseClass::CapacityDip => {
                 "set maxUnavailable to 0 and maxSurge to at least 1, with strategy RollingUpdate"

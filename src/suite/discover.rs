@@ -30,7 +30,7 @@ pub enum NoTarget {
     /// The Service that users reach selects no pod of the stack.
     NoPods(ObjectRef, String),
     /// What users reach names what is not there.
-    Dangling(Dangling),
+    Dangling(Box<Dangling>),
 }
 
 /// The objects of `stack` and their manifests.

@@ -76,6 +76,10 @@ fn in_workload(
             "let preStop sleep longer than the proxies need to drop the pod (10 to 20 s), see that it \
              does not fail, and that terminationGracePeriodSeconds outlasts it",
         )),
+        CauseClass::TooSlow if container("resources/limits/cpu").is_none() => Some((
+            "spec.replicas".into(),
+            "run more replicas, or let each do less: no CPU limit holds them back",
+        )),
         CauseClass::HangUnnoticed if container("readinessProbe/httpGet").is_some() => Some((
             workload.container_field("readinessProbe"),
             "let the readinessProbe fail sooner: lower periodSeconds, timeoutSeconds or failureThreshold",
@@ -143,4 +147,59 @@ fn spread(manifest: &Value) -> Option<(String, &'static str)> {
              DoNotSchedule and nodeTaintsPolicy Honor",
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::super::discover::{discover, objects_of};
+    use super::*;
+    use crate::k8s::Profile;
+
+    const STACK: &str = r"
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {type: NodePort, selector: {app: web}, ports: [{port: 80}]}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  replicas: 3
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers:
+      - name: web
+        image: nginx:1.27
+";
+    const PROBED: &str = "        readinessProbe: {httpGet: {port: 80}}\n";
+    const HOOKED: &str = "        lifecycle: {preStop: {exec: {command: [sleep, '5']}}}\n";
+    const LIMITED: &str = "        resources: {limits: {cpu: 1}}\n";
+    const SPREAD: &str = "      topologySpreadConstraints: [{maxSkew: 1, topologyKey: \
+                          kubernetes.io/hostname, whenUnsatisfiable: ScheduleAnyway}]\n";
+
+    #[rstest]
+    #[case::probe(CauseClass::EarlyTraffic, PROBED, "it ask over HTTP")]
+    #[case::hook(CauseClass::TerminationRace, HOOKED, "let preStop sleep longer")]
+    #[case::no_limit(CauseClass::TooSlow, "", "run more replicas")]
+    #[case::limit(CauseClass::TooSlow, LIMITED, "")]
+    #[case::constraint(CauseClass::ReplicasShareANode, SPREAD, "be DoNotSchedule")]
+    #[case::nothing(CauseClass::ReplicasShareANode, "", "")]
+    #[case::no_probe(CauseClass::EarlyTraffic, "", "")]
+    fn what_is_there_is_not_advised_again(
+        #[case] class: CauseClass,
+        #[case] there: &str,
+        #[case] advice: &str,
+    ) {
+        let text = format!("{STACK}{there}");
+        let stack = Stack::load_text("stack.yaml", &text, &Profile::NEWEST).expect("a stack");
+        let target = discover(&objects_of(&stack)).expect("a front");
+        let found = remedy(class, &target.front.workload, &stack);
+        let told = found.map_or("", |remedy| remedy.advice);
+        assert!(told.contains(advice) && told.is_empty() == advice.is_empty(), "{told}");
+    }
 }

@@ -55,15 +55,15 @@ async fn drain(trial: &Trial, node: &str) -> Result<(), Stop> {
     for workload in std::iter::once(&target.front.workload).chain(&target.database) {
         for pod in trial.live_pods_of(workload).await? {
             let runs_on = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
-            if runs_on == Some(node) {
-                if let Err(refused) = trial.evict(&pod).await {
-                    // A budget is spent for good where a pod that was moved finds no other place.
-                    let blocked = trial.blocked(workload).await;
-                    return Err(match blocked {
-                        Some(cause) if refused.verdict == Verdict::Failed => refused.because(cause),
-                        _ => blame_budget(trial, workload, refused),
-                    });
-                }
+            if runs_on == Some(node)
+                && let Err(refused) = trial.evict(&pod).await
+            {
+                // A budget is spent for good where a pod that was moved finds no other place.
+                let blocked = trial.blocked(workload).await;
+                return Err(match blocked {
+                    Some(cause) if refused.verdict == Verdict::Failed => refused.because(cause),
+                    _ => blame_budget(trial, workload, refused),
+                });
             }
         }
     }
@@ -89,10 +89,22 @@ fn blame_budget(trial: &Trial, workload: &Workload, refused: Stop) -> Stop {
     };
     let budgets = trial.stack().objects().iter().filter(is_budget).filter(selects);
     let budgets: Vec<&Manifest> = budgets.collect();
-    let cause = match &budgets[..] {
-        [] => trial.cause(CauseClass::DrainBlocked),
-        [budget] => trial.cause_at(CauseClass::DrainBlocked, &budget.object_ref, "spec"),
-        [.., last] => trial.cause_at(CauseClass::DrainBlocked, &last.object_ref, "spec.selector"),
+    let blamed = |budget: &Manifest, field: &str| {
+        refused.because(trial.cause_at(CauseClass::DrainBlocked, &budget.object_ref, field))
     };
-    refused.because(cause)
+    match &budgets[..] {
+        [] => refused.because(trial.cause(CauseClass::DrainBlocked)),
+        [budget] => {
+            let spares = budget.value.pointer("/spec/maxUnavailable");
+            let stop = blamed(budget, "spec");
+            match spares.is_some_and(|spares| *spares != 0 && *spares != "0%") {
+                true => stop.advising(
+                    "it spares a pod while all replicas are ready: find out why one is not",
+                ),
+                false => stop,
+            }
+        }
+        [.., last] => blamed(last, "spec.selector")
+            .advising("no pod may have two budgets: let one alone select these"),
+    }
 }

@@ -138,26 +138,32 @@ pub(in crate::suite) fn unheard_port(
     let pointer = format!("/spec/template/spec/containers/{}", front.workload.container);
     let probed = ["readinessProbe", "startupProbe", "livenessProbe"].iter().find_map(|probe| {
         let probe = workload.pointer(&format!("{pointer}/{probe}"))?;
-        ["/httpGet/port", "/tcpSocket/port"].iter().find_map(|port| probe.pointer(port))
+        let ports = ["/httpGet/port", "/tcpSocket/port", "/grpc/port"];
+        let port = ports.iter().find_map(|port| probe.pointer(port))?;
+        serde_json::from_value::<IntOrString>(port.clone()).ok()
     });
+    let mut known = declared(workload);
+    let number_of = |port: &IntOrString| match port {
+        IntOrString::Int(number) => Some(i64::from(*number)),
+        IntOrString::String(name) => {
+            let mut known = known.iter();
+            known.find(|(it, _)| it.as_ref() == Some(name)).map(|(_, number)| *number)
+        }
+    };
+    let (leads_to, probed) = (number_of(&target), probed.as_ref().and_then(number_of));
     // A probe that succeeds there proves that somebody listens.
-    if probed
-        .is_some_and(|probed| serde_json::from_value(probed.clone()).ok() == Some(target.clone()))
-    {
+    if probed.is_some() && probed == leads_to {
         return None;
     }
-    let shown = match &target {
-        IntOrString::Int(number) => number.to_string(),
-        IntOrString::String(name) => name.clone(),
-    };
+    let shown = shown(&target);
     let seen = format!(
         "{} leads to port {shown} of ready pods, where no container of {} listens",
         service.0,
         front.workload.reference()
     );
-    let mut known = declared(workload);
-    if let Some(number) = probed.and_then(Value::as_i64) {
-        known = vec![(None, number)];
+    match probed {
+        Some(number) => known = vec![(None, number)],
+        None => known.retain(|(_, number)| Some(*number) != leads_to),
     }
     Some(wrong_target(service.0, n, seen, &known))
 }
@@ -170,11 +176,20 @@ fn wrong_target(
 ) -> Dangling {
     let known: Vec<String> = known.iter().map(|(_, number)| number.to_string()).collect();
     let advice = match &known[..] {
-        [] => "let targetPort be the port that the program listens on".to_owned(),
+        [] => "let targetPort be the port that the program listens on, and let that not be on \
+               127.0.0.1 alone"
+            .to_owned(),
         [only] => format!("let targetPort be {only}, which the pods know"),
         several => format!("let targetPort be one that the pods know: {}", several.join(", ")),
     };
     Dangling { object: service.clone(), field: format!("spec.ports[{n}].targetPort"), seen, advice }
+}
+
+fn shown(port: &IntOrString) -> String {
+    match port {
+        IntOrString::Int(number) => number.to_string(),
+        IntOrString::String(name) => name.clone(),
+    }
 }
 
 fn backend_without_port(
@@ -196,10 +211,7 @@ fn backend_without_port(
             if name != front.service || ports.iter().any(|it| is_backend_port(it, &port)) {
                 return None;
             }
-            let shown = match &port {
-                IntOrString::Int(number) => number.to_string(),
-                IntOrString::String(name) => name.clone(),
-            };
+            let shown = shown(&port);
             let known: Vec<String> = ports.iter().map(|port| port.port.to_string()).collect();
             Some(Dangling {
                 object: ingress.clone(),

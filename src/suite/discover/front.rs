@@ -69,7 +69,7 @@ pub(super) fn front(objects: &[(ObjectRef, &Value)]) -> Result<Front, NoTarget> 
             Err(reason) => _ = unusable.get_or_insert(reason),
         }
     }
-    let dangling = || backend_without_service(objects).map(NoTarget::Dangling);
+    let dangling = || backend_without_service(objects).map(Box::new).map(NoTarget::Dangling);
     Err(unusable.or_else(dangling).unwrap_or_else(|| {
         NoTarget::NoWayIn(
             closed_door(objects),

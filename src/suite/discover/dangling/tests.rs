@@ -81,6 +81,13 @@ fn a_target_port_that_nobody_knows_is_the_service_to_mend() {
     let probed = json!({"readinessProbe": {"httpGet": {"port": 80}}});
     assert_eq!(with(json!(8080), probed.clone()), (None, wrong("80")));
     assert_eq!(with(json!(80), probed), (None, None), "its probe is answered there");
+    let both = json!({
+        "ports": [{"name": "http", "containerPort": 80}],
+        "readinessProbe": {"tcpSocket": {"port": "http"}},
+    });
+    assert_eq!(with(json!(80), both), (None, None), "the probe's port has a name");
+    let (_, advice) = with(json!(80), json!({"ports": [{"containerPort": 80}]})).1.expect("nobody");
+    assert!(advice.contains("the port that the program listens on"), "{advice}");
 }
 
 #[test]
