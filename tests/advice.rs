@@ -187,6 +187,8 @@ fn what_blocks_pods_is_told_once_and_in_words() {
     assert!(outcome.message.contains("secret \"db\" not found"), "{}", outcome.message);
     assert!(!outcome.message.contains('{'), "no raw status: {}", outcome.message);
     assert!(outcome.diagnosis.is_empty(), "{:?}", outcome.diagnosis);
+    let blocked = outcome.message.lines().filter(|line| line.starts_with("blocked: "));
+    assert_eq!(blocked.count(), 1, "three pods wait for the same: {}", outcome.message);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::observe::{Cause, CauseClass, Fix};
 use crate::stack::Stack;
 
 use super::discover::{Dangling, objects_of, stray_autoscaler};
-use super::remedy::{recreates, remedy};
+use super::remedy::{autoscaler_field, recreates, remedy};
 use super::scenario::Held;
 use super::stop::Stop;
 use super::target::{Mount, Workload};
@@ -23,6 +23,12 @@ impl Trial {
             CauseClass::AutoscalerBlind => without_cpu_request(self.containers_of(front)),
             _ => None,
         };
+        let scaler = self.target().front.autoscaler.as_ref().zip(autoscaler_field(class));
+        if let Some((autoscaler, field)) = scaler {
+            let kind = "HorizontalPodAutoscaler";
+            let scaler = ObjectRef::new(kind, &front.namespace, &autoscaler.name);
+            return self.cause_at(class, &scaler, field);
+        }
         if let Some(remedy) = remedy(class, front, self.stack()) {
             return advised(self.cause_at(class, &remedy.object, &remedy.field), remedy.advice);
         }

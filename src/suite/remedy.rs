@@ -35,6 +35,15 @@ pub(super) fn recreates(workload: &Workload) -> bool {
     workload.kind == WorkloadKind::Deployment && workload.surge.is_none()
 }
 
+/// The field of the front's autoscaler that `class` is about.
+pub(super) fn autoscaler_field(class: CauseClass) -> Option<&'static str> {
+    match class {
+        CauseClass::ScaleOutLate => Some("spec.metrics"),
+        CauseClass::ScaleInLate => Some("spec.behavior"),
+        _ => None,
+    }
+}
+
 fn in_workload(
     class: CauseClass,
     workload: &Workload,

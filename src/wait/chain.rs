@@ -14,13 +14,25 @@ const MAX_LINES: usize = 12;
 /// it is best effort: what the API does not answer is left out.
 pub async fn blocking_chain(client: &Client, namespace: &str) -> Vec<String> {
     let lists = Lists::read(client, namespace).await;
-    let mut lines = Vec::new();
+    let mut lines: Vec<String> = Vec::new();
+    // Pods of one owner that wait for the same are one line.
+    let mut alike: Vec<((String, String), String, usize)> = Vec::new();
     for pod in &lists.pods {
         if is_pod_ready(pod) && !is_terminating(pod) {
             continue;
         }
-        lines.push(format!("{}{}", lists.owners(pod), lists.why_pod(pod)));
+        let (owners, why) = (lists.owners(pod), lists.why_pod(pod));
+        let line = format!("{owners}Pod {}: {why}", named(pod));
+        let key = (owners, why);
+        match alike.iter_mut().find(|(known, ..)| *known == key) {
+            Some((_, _, n_more)) => *n_more += 1,
+            None => alike.push((key, line, 0)),
+        }
     }
+    lines.extend(alike.into_iter().map(|(_, line, n_more)| match n_more {
+        0 => line,
+        n => format!("{line}; and {n} more like it"),
+    }));
     for set in &lists.replica_sets {
         let wanted = set.spec.replicas.unwrap_or(1);
         let has = set.status.as_ref().map_or(0, |status| status.replicas);
@@ -93,11 +105,7 @@ impl Lists {
     }
 
     fn why_pod(&self, pod: &Pod) -> String {
-        let name = pod.name_any();
-        let why = pod_trouble(pod);
-        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
-        let place = node.map_or(String::new(), |node| format!(" on {node}"));
-        format!("Pod {name}{place}: {why}{}", self.last_warning("Pod", &name))
+        format!("{}{}", pod_trouble(pod), self.last_warning("Pod", &pod.name_any()))
     }
 
     fn last_warning(&self, kind: &str, name: &str) -> String {
@@ -116,6 +124,12 @@ impl Lists {
             format!(" ({reason}: {})", event.message.as_deref().unwrap_or(""))
         })
     }
+}
+
+/// Its name, and its node if it has one.
+fn named(pod: &Pod) -> String {
+    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+    format!("{}{}", pod.name_any(), node.map_or(String::new(), |node| format!(" on {node}")))
 }
 
 /// What keeps a pod from being ready, as its status tells.
