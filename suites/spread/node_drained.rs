@@ -89,14 +89,14 @@ fn blame_budget(trial: &Trial, workload: &Workload, refused: Stop) -> Stop {
     };
     let budgets = trial.stack().objects().iter().filter(is_budget).filter(selects);
     let budgets: Vec<&Manifest> = budgets.collect();
-    let blamed = |budget: &Manifest, field: &str| {
-        refused.because(trial.cause_at(CauseClass::DrainBlocked, &budget.object_ref, field))
+    let cause = |budget: &Manifest, field: &str| {
+        trial.cause_at(CauseClass::DrainBlocked, &budget.object_ref, field)
     };
     match &budgets[..] {
         [] => refused.because(trial.cause(CauseClass::DrainBlocked)),
         [budget] => {
             let spares = budget.value.pointer("/spec/maxUnavailable");
-            let stop = blamed(budget, "spec");
+            let stop = refused.because(cause(budget, "spec"));
             match spares.is_some_and(|spares| *spares != 0 && *spares != "0%") {
                 true => stop.advising(
                     "it spares a pod while all replicas are ready: find out why one is not",
@@ -104,7 +104,8 @@ fn blame_budget(trial: &Trial, workload: &Workload, refused: Stop) -> Stop {
                 false => stop,
             }
         }
-        [.., last] => blamed(last, "spec.selector")
+        [.., last] => refused
+            .because(cause(last, "spec.selector"))
             .advising("no pod may have two budgets: let one alone select these"),
     }
 }
