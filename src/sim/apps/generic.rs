@@ -193,6 +193,11 @@ impl App for Server {
         }
     }
 
+    fn stop_signals(&self) -> &'static [&'static str] {
+        // SIGTERM is nginx's fast shutdown (`nginx.org/en/docs/control.html`).
+        if self.is_nginx { &["QUIT"] } else { &["TERM"] }
+    }
+
     fn status(&self, path: &str, start: &ContainerStart, files: &dyn Files) -> Option<u16> {
         self.is_serving.then(|| self.status_of(path, start, files).as_u16())
     }
@@ -258,6 +263,10 @@ impl App for Idle {
             exit_code: 0,
             ignores: !self.heeds,
         }
+    }
+
+    fn stop_signals(&self) -> &'static [&'static str] {
+        &["TERM", "QUIT", "WINCH"]
     }
 
     fn has_binary(&self, name: &str) -> Option<bool> {

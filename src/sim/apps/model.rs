@@ -167,6 +167,11 @@ pub trait App: std::fmt::Debug + Send {
     /// The stop signal arrives.
     fn shutdown(&mut self) -> Shutdown;
 
+    /// The signals that [`App::shutdown`] tells of.
+    fn stop_signals(&self) -> &'static [&'static str] {
+        &["TERM"]
+    }
+
     /// The status it answers `path` with, where that depends on nothing but its files.
     fn status(&self, _path: &str, _start: &ContainerStart, _files: &dyn Files) -> Option<u16> {
         None

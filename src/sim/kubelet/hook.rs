@@ -34,7 +34,7 @@ pub(super) fn begin(
     let Some(id) = ctr.id else { return end(desk, Duration::ZERO, false) };
     if let Some(exec) = &handler.exec {
         let command = exec.command.as_deref().unwrap_or(&[]);
-        match desk.machines.exec(id, command, desk.cx) {
+        match desk.machines.exec(id, command, None, desk.cx) {
             Some(plan) => end(desk, plan.duration, plan.exit_code == 0),
             None => end(desk, Duration::ZERO, false),
         }

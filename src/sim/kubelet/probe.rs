@@ -240,7 +240,7 @@ impl Worker {
         if let Some(exec) = &spec.exec {
             let Some(id) = self.containers[probe.container].id else { return };
             let command = exec.command.as_deref().unwrap_or(&[]);
-            let Some(plan) = desk.machines.exec(id, command, desk.cx) else {
+            let Some(plan) = desk.machines.exec(id, command, Some(timeout), desk.cx) else {
                 // An error of the prober is no result (`prober/worker.go:doProbe`), which no body of
                 // the conformance suite shows.
                 desk.machines

@@ -35,22 +35,14 @@ const CLIENTS: &[&str] = &[
     "redis-cli",
 ];
 
-/// What asks a server to end: nothing but the process (SIGTERM), and the stop signals of the images.
-const STOP_SIGNALS: [&str; 13] = [
-    "",
-    "-TERM",
-    "-SIGTERM",
-    "-15",
-    "-s TERM",
-    "-QUIT",
-    "-SIGQUIT",
-    "-3",
-    "-s QUIT",
-    "-WINCH",
-    "-SIGWINCH",
-    "-28",
-    "-s WINCH",
+/// Signals that ask a server to end, as `kill` may be told of them.
+const STOP_SIGNALS: [(&str, &[&str]); 3] = [
+    ("TERM", &["", "-TERM", "-SIGTERM", "-15", "-s TERM"]),
+    ("QUIT", &["-QUIT", "-SIGQUIT", "-3", "-s QUIT"]),
+    ("WINCH", &["-WINCH", "-SIGWINCH", "-28", "-s WINCH"]),
 ];
+/// Programs that see or change what time may change too.
+const TIMELY: &[&str] = &["test", "[", "cat", "touch", "rm", "curl", "wget"];
 /// Folders in which an image has no files of its own.
 const EMPTY_AT_START: [&str; 4] = ["/tmp/", "/run/", "/var/run/", "/dev/shm/"];
 
@@ -65,14 +57,30 @@ enum Effect {
     Unknown,
 }
 
+/// How a command went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Course {
+    duration: Duration,
+    exit_code: i32,
+    /// When it first tells the main process to stop.
+    stops: Option<Duration>,
+}
+
+impl Course {
+    fn ended(exit_code: i32) -> Self {
+        Course { exit_code, ..Course::default() }
+    }
+}
+
 impl Machines {
-    /// How `command` will go inside the container. A command that is not understood is taken to
-    /// succeed, and recorded. `None` when the runtime refuses: the container is frozen (`runc exec`,
-    /// from 1.1 on).
+    /// How `command` will go inside the container, which is killed at `limit`. A command that is not
+    /// understood is taken to succeed, and recorded. `None` when the runtime refuses: the container is
+    /// frozen (`runc exec`, from 1.1 on).
     pub fn exec(
         &mut self,
         id: ContainerId,
         command: &[String],
+        limit: Option<Duration>,
         cx: &mut Cx<'_>,
     ) -> Option<ExecPlan> {
         let Some(container) = self.containers.get_mut(&id).filter(|c| c.is_running()) else {
@@ -84,7 +92,7 @@ impl Machines {
         let words: Vec<&str> = command.iter().map(String::as_str).collect();
         let mut unknown = false;
         let mut shell = Shell { id, container, volumes: &self.volumes, unknown: &mut unknown };
-        let (duration, exit_code, stops) = shell.run(&words, 0);
+        let Course { duration, exit_code, stops } = shell.run(&words, 0);
         if unknown {
             let image = &container.start.image;
             let hint = match configured_for(image, &self.configured) {
@@ -95,8 +103,9 @@ impl Machines {
             };
             self.unmodelled_commands.insert(command.join(" ") + &hint);
         }
-        if stops {
-            cx.queue.after(EXEC_TIME, MachinesEvent::Stop(id));
+        let stops = stops.map(|after| after + EXEC_TIME);
+        if let Some(after) = stops.filter(|after| limit.is_none_or(|limit| *after < limit)) {
+            cx.queue.after(after, MachinesEvent::Stop(id));
         }
         Some(ExecPlan { duration: duration + EXEC_TIME, exit_code })
     }
@@ -116,15 +125,14 @@ pub(super) struct Shell<'a> {
 }
 
 impl Shell<'_> {
-    /// Duration, exit code and whether the main process is told to stop.
-    fn run(&mut self, words: &[&str], depth: usize) -> (Duration, i32, bool) {
+    fn run(&mut self, words: &[&str], depth: usize) -> Course {
         let Some((&program, args)) = words.split_first() else {
-            return (Duration::ZERO, NOT_FOUND, false);
+            return Course::ended(NOT_FOUND);
         };
         let name = program.rsplit('/').next().unwrap_or(program);
         let builtin = depth > 0 && matches!(name, "exit" | "true" | ":" | "echo" | "kill" | "test");
         match self.has_binary(name) {
-            Some(false) if !builtin => return (Duration::ZERO, NOT_FOUND, false),
+            Some(false) if !builtin => return Course::ended(NOT_FOUND),
             None if !builtin => return self.unknown(),
             _ => {}
         }
@@ -136,22 +144,23 @@ impl Shell<'_> {
             };
         }
         match self.effect(name, args) {
-            Effect::Ends { duration, exit_code } => (duration, exit_code, false),
-            Effect::StopsMain => (Duration::ZERO, 0, true),
+            Effect::Ends { duration, exit_code } => Course { duration, exit_code, stops: None },
+            Effect::StopsMain => Course { stops: Some(Duration::ZERO), ..Course::default() },
             Effect::Unknown => self.unknown(),
         }
     }
 
-    fn unknown(&mut self) -> (Duration, i32, bool) {
+    fn unknown(&mut self) -> Course {
         *self.unknown = true;
-        (Duration::ZERO, 0, false)
+        Course::default()
     }
 
     /// Commands joined by `;`, `&&` and `||`; anything else of a shell is not understood.
-    fn script(&mut self, script: &str, depth: usize) -> (Duration, i32, bool) {
-        let (mut total, mut code, mut stops) = (Duration::ZERO, 0, false);
+    fn script(&mut self, script: &str, depth: usize) -> Course {
+        let mut all = Course::default();
         for (joiner, part) in split_script(script) {
-            let skipped = (joiner == "&&" && code != 0) || (joiner == "||" && code == 0);
+            let skipped =
+                (joiner == "&&" && all.exit_code != 0) || (joiner == "||" && all.exit_code == 0);
             if skipped || part.is_empty() {
                 continue;
             }
@@ -161,13 +170,21 @@ impl Shell<'_> {
             let words = split_words(part);
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
             let words = words.strip_prefix(&["exec"]).unwrap_or(&words);
-            let (duration, exit_code, stop) = self.run(words, depth);
-            (total, code, stops) = (total + duration, exit_code, stops || stop);
+            let is_timely = |name: &&str| TIMELY.contains(name) || CLIENTS.contains(name);
+            if !all.duration.is_zero() && words.first().is_some_and(is_timely) {
+                return self.unknown();
+            }
+            let part = self.run(words, depth);
+            all = Course {
+                duration: all.duration + part.duration,
+                exit_code: part.exit_code,
+                stops: all.stops.or_else(|| Some(all.duration + part.stops?)),
+            };
             if words.first() == Some(&"exit") {
                 break;
             }
         }
-        (total, code, stops)
+        all
     }
 
     fn effect(&mut self, name: &str, args: &[&str]) -> Effect {
@@ -193,17 +210,19 @@ impl Shell<'_> {
                 _ => Effect::Unknown,
             },
             "cat" if !args.is_empty() => self.finds(args),
-            "nginx" if args == ["-s", "quit"] || args == ["-s", "stop"] => Effect::StopsMain,
-            "apachectl" | "apache2ctl"
-                if args.iter().any(|arg| matches!(*arg, "graceful-stop" | "stop")) =>
-            {
-                Effect::StopsMain
+            "nginx" if args == ["-s", "quit"] => self.stop("QUIT"),
+            "nginx" if args == ["-s", "stop"] => self.stop("TERM"),
+            "apachectl" | "apache2ctl" if args.last() == Some(&"graceful-stop") => {
+                self.stop("WINCH")
             }
+            "apachectl" | "apache2ctl" if args.last() == Some(&"stop") => self.stop("TERM"),
             "kill" if args.last() == Some(&"1") => {
-                match args[..args.len() - 1].join(" ").as_str() {
-                    "-0" => ends(0),
-                    signal if STOP_SIGNALS.contains(&signal) => Effect::StopsMain,
-                    _ => Effect::Unknown,
+                let flags = args[..args.len() - 1].join(" ");
+                let known = STOP_SIGNALS.iter().find(|(_, all)| all.contains(&flags.as_str()));
+                match known {
+                    _ if flags == "-0" => ends(0),
+                    Some((signal, _)) => self.stop(signal),
+                    None => Effect::Unknown,
                 }
             }
             "touch" | "rm" => ends(self.change_files(name, args)),
@@ -211,6 +230,15 @@ impl Shell<'_> {
             _ if CLIENTS.contains(&name) => self.client(name, args).map_or(Effect::Unknown, ends),
             _ if HARMLESS.contains(&name) => ends(0),
             _ => Effect::Unknown,
+        }
+    }
+
+    /// What a program does on another signal than its stop signal, that is on a fast shutdown, is not
+    /// followed.
+    fn stop(&self, signal: &str) -> Effect {
+        match &self.container.app {
+            Some(app) if !app.stop_signals().contains(&signal) => Effect::Unknown,
+            _ => Effect::StopsMain,
         }
     }
 

@@ -227,7 +227,7 @@ fn commands_run_as_the_image_allows() {
     world.run_until(SimTime::ZERO + secs(1));
     let exec = |world: &mut World, words: &[&str]| {
         let command: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
-        let plan = world.on_machines(|m, cx| m.exec(id, &command, cx)).expect("it runs");
+        let plan = world.on_machines(|m, cx| m.exec(id, &command, None, cx)).expect("it runs");
         (plan.duration.as_secs(), plan.exit_code)
     };
     assert_eq!(exec(&mut world, &["sleep", "20"]), (20, 0));
@@ -250,12 +250,33 @@ fn commands_run_as_the_image_allows() {
 }
 
 #[test]
+fn a_script_sends_the_stop_signal_at_its_place() {
+    for (script, limit, stopped_at) in [
+        ("sleep 20; kill -TERM 1", None, Some(20)),
+        ("sleep 15 && kill 1; sleep 30; kill 1", None, Some(15)),
+        ("sh -c 'sleep 7'; false || kill 1; sleep 40", None, Some(7)),
+        ("sleep 3; kill 1", Some(secs(2)), None),
+    ] {
+        let (mut world, _, id) = started(|_| {});
+        world.run_until(SimTime::ZERO + secs(1));
+        let command = ["sh", "-c", script].map(str::to_owned);
+        world.on_machines(|m, cx| m.exec(id, &command, limit, cx)).expect("it runs");
+        let mut seconds = 0..60;
+        let ended = seconds.find(|second| {
+            world.run_until(SimTime::ZERO + secs(2 + second));
+            state(&mut world, id) != Some(ProcessState::Running)
+        });
+        assert_eq!(ended, stopped_at, "{script}");
+    }
+}
+
+#[test]
 fn clients_see_the_status_of_the_path() {
     let (mut world, _, id) = started(|_| {});
     world.run_until(SimTime::ZERO + secs(1));
     let mut exec = |words: &[&str]| {
         let command: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
-        let plan = world.on_machines(|m, cx| m.exec(id, &command, cx)).expect("it runs");
+        let plan = world.on_machines(|m, cx| m.exec(id, &command, None, cx)).expect("it runs");
         (plan.exit_code, world.on_machines(|m, _| m.unmodelled_commands().len()))
     };
     assert_eq!(exec(&["curl", "-fsS", "http://localhost/x"]), (0, 0));

@@ -233,6 +233,11 @@ impl App for WordPress {
         }
     }
 
+    fn stop_signals(&self) -> &'static [&'static str] {
+        // `STOPSIGNAL SIGWINCH` of the image; SIGTERM cuts requests.
+        &["WINCH"]
+    }
+
     fn has_binary(&self, name: &str) -> Option<bool> {
         is_known(name, &["php", "apache2ctl", "apachectl", "curl", "bash"])
     }
