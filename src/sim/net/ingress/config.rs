@@ -30,6 +30,22 @@ pub const MODELLED_ANNOTATIONS: &[&str] = &[
     "nginx.ingress.kubernetes.io/service-upstream",
 ];
 
+/// What `proxy-next-upstream` may say.
+const CONDITIONS: &[&str] = &[
+    "error",
+    "timeout",
+    "invalid_header",
+    "http_500",
+    "http_502",
+    "http_503",
+    "http_504",
+    "http_403",
+    "http_404",
+    "http_429",
+    "non_idempotent",
+    "off",
+];
+
 /// Settings of one location; the defaults are those of `config/config.go:NewDefault`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in super::super) struct Settings {
@@ -255,13 +271,10 @@ fn add_location(server: &mut Server, location: Location) {
 pub(super) fn settings(ingress: &Ingress) -> Settings {
     let annotations = ingress.metadata.annotations.as_ref();
     let text = |name: &str| annotations.and_then(|a| a.get(&format!("{PREFIX}{name}")));
-    let flag = |name: &str, default: bool| match text(name).map(String::as_str) {
-        Some("true") => true,
-        Some("false") => false,
-        _ => default,
-    };
+    let flag = |name: &str, default: bool| text(name).and_then(|t| go_bool(t)).unwrap_or(default);
+    // `parser.ValidateInt`: a unit is an error.
     let seconds = |name: &str, default: Duration| {
-        text(name).and_then(|t| t.trim_end_matches('s').parse().ok()).map_or(default, secs)
+        text(name).and_then(|t| t.parse().ok()).map_or(default, secs)
     };
     let mut settings = Settings::default();
     settings.ssl_redirect = flag("ssl-redirect", settings.ssl_redirect);
@@ -274,8 +287,10 @@ pub(super) fn settings(ingress: &Ingress) -> Settings {
     if let Some(size) = text("proxy-body-size").and_then(|t| nginx_size(t)) {
         settings.body_size = size;
     }
-    if let Some(conditions) = text("proxy-next-upstream") {
-        let words: Vec<&str> = conditions.split_whitespace().collect();
+    let conditions = text("proxy-next-upstream").map(|t| t.split_whitespace().collect::<Vec<_>>());
+    // `proxy/main.go:validUpstreamAnnotation`.
+    let is_valid = |words: &Vec<&str>| words.iter().all(|word| CONDITIONS.contains(word));
+    if let Some(words) = conditions.filter(|words| !words.is_empty() && is_valid(words)) {
         settings.retries.on_error = words.contains(&"error");
         settings.retries.on_timeout = words.contains(&"timeout");
         settings.retries.non_idempotent = words.contains(&"non_idempotent");
@@ -286,6 +301,15 @@ pub(super) fn settings(ingress: &Ingress) -> Settings {
         settings.retries.tries = tries;
     }
     settings
+}
+
+/// A flag as Go's `strconv.ParseBool` reads it (`annotations/parser/main.go:parseBool`).
+fn go_bool(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
+        "0" | "f" | "F" | "FALSE" | "false" | "False" => Some(false),
+        _ => None,
+    }
 }
 
 /// A size as nginx reads it: `8m`, `512k`, `1g`, plain bytes.
@@ -312,6 +336,39 @@ pub(in super::super) struct Certificate {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn annotated(name: &str, value: &str) -> Settings {
+        let mut ingress = Ingress::default();
+        let annotations = [(format!("{PREFIX}{name}"), value.to_owned())];
+        ingress.metadata.annotations = Some(annotations.into());
+        settings(&ingress)
+    }
+
+    #[test]
+    fn flags_are_read_as_go_reads_them() {
+        for (value, expected) in [
+            ("False", false),
+            ("0", false),
+            ("f", false),
+            ("no", true),
+            ("fALSE", true),
+            ("", true),
+        ] {
+            assert_eq!(annotated("ssl-redirect", value).ssl_redirect, expected, "{value}");
+        }
+        assert!(annotated("force-ssl-redirect", "T").force_ssl_redirect);
+        assert!(!annotated("force-ssl-redirect", "yes").force_ssl_redirect);
+    }
+
+    #[test]
+    fn values_that_do_not_parse_leave_the_default() {
+        assert_eq!(annotated("proxy-read-timeout", "5").read_timeout, secs(5));
+        assert_eq!(annotated("proxy-read-timeout", "5s").read_timeout, secs(60));
+        let default = Settings::default();
+        assert_eq!(annotated("proxy-next-upstream", "http_599 error"), default);
+        assert_eq!(annotated("proxy-next-upstream", "error,timeout"), default);
+        assert!(!annotated("proxy-next-upstream", "off").retries.on_error);
+    }
 
     #[test]
     fn sizes_are_read_as_nginx_reads_them() {
