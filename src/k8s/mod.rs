@@ -38,5 +38,5 @@ pub use profile::Profile;
 pub use qos::qos_class;
 pub use quantity::{bytes, milli};
 pub use selector::{matches_labels, matches_selector, selector_string};
-pub use service_port::is_backend_port;
+pub use service_port::{is_backend_port, is_tcp};
 pub use volume::{claim_class, claim_phase, claim_volume, pod_claims, volume_phase};

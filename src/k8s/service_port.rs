@@ -13,6 +13,11 @@ pub fn is_backend_port(port: &ServicePort, named: &IntOrString) -> bool {
         || port.name.as_ref() == Some(&named)
 }
 
+/// Whether a port of a Service is for TCP, which it is unless it says otherwise.
+pub fn is_tcp(port: &ServicePort) -> bool {
+    port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP")
+}
+
 fn text(port: &IntOrString) -> String {
     match port {
         IntOrString::Int(number) => number.to_string(),

@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::ServiceSpec;
 
 use super::endpoints::{Backend, Endpoints, ServiceId};
 use crate::base::{SimTime, Streams, millis, secs};
+use crate::k8s::is_tcp;
 use crate::sim::profile::Profile;
 
 /// Write to watch event at kube-proxy (semantics 0.2).
@@ -207,7 +208,9 @@ fn usable(profile: Profile, backends: &[Backend]) -> Vec<Backend> {
 /// Name of the Service port that `port` stands for.
 fn port_name(spec: &ServiceSpec, port: PortRef) -> Option<&str> {
     let mut ports = spec.ports.iter().flatten();
+    // All that is dialled here is TCP: a rule of another protocol does not match.
     let found = ports.find(|candidate| match port {
+        _ if !is_tcp(candidate) => false,
         PortRef::Node(number) => candidate.node_port == Some(i32::from(number)),
         PortRef::Cluster(number) => candidate.port == i32::from(number),
     })?;

@@ -13,7 +13,7 @@ use super::config::{Certificate, Servers, UpstreamSource, Wanted};
 use super::tls;
 use super::upstream::{Peer, Pool, Upstream};
 use crate::base::{ObjectRef, SimTime, millis, secs};
-use crate::k8s::{is_backend_port, is_nginx_ingress};
+use crate::k8s::{is_backend_port, is_nginx_ingress, is_tcp};
 use crate::sim::api::{Change, Kind, Obj, Objects};
 use crate::sim::context::Cx;
 use crate::sim::fact::FactKind;
@@ -310,9 +310,24 @@ fn resolve(source: &UpstreamSource, endpoints: &Endpoints, revision: u64) -> Vec
     let Some(port) = ports.find(|port| is_backend_port(port, &source.port)) else {
         return Vec::new();
     };
-    let backends = endpoints.backends(id, port.name.as_deref().unwrap_or(""), revision);
+    // Only TCP endpoints are looked for (`endpointslices.go:getEndpointsFromSlices`); where the port is
+    // another protocol's, those of any TCP port serve under its target's number.
+    let (named, number) = match is_tcp(port) {
+        true => (Some(port), None),
+        false => {
+            let number = match port.target_port {
+                Some(IntOrString::Int(number)) => u16::try_from(number).ok(),
+                _ => None,
+            };
+            (spec.ports.iter().flatten().find(|port| number.is_some() && is_tcp(port)), number)
+        }
+    };
+    let Some(named) = named else { return Vec::new() };
+    let backends = endpoints.backends(id, named.name.as_deref().unwrap_or(""), revision);
     let ready = backends.into_iter().filter(|backend| backend.ready);
-    ready.map(|b| Peer { ip: b.ip, port: b.port, node: b.node, pod: b.pod }).collect()
+    ready
+        .map(|b| Peer { ip: b.ip, port: number.unwrap_or(b.port), node: b.node, pod: b.pod })
+        .collect()
 }
 
 /// The cluster address of a Service, if the Ingress wants it: a number is dialled as it is, a name

@@ -106,6 +106,21 @@ fn a_backend_is_named_by_the_port_its_target_or_its_name() {
     }
 }
 
+/// `endpointslices.go:getEndpointsFromSlices`.
+#[test]
+fn a_backend_port_of_another_protocol_has_no_endpoints() {
+    let udp = |name| json!({"name": name, "port": 80, "targetPort": 80, "protocol": "UDP"});
+    let tcp = json!({"name": "http", "port": 81, "targetPort": 80, "protocol": "TCP"});
+    for (ports, expected) in [(json!([udp("http")]), 503), (json!([udp("quic"), tcp]), 200)] {
+        let mut rig = Rig::new("1.37");
+        rig.service(json!({ "ports": ports }));
+        rig.pod("a", "nginx", 0);
+        rig.create::<Ingress>(ingress(json!({}), json!([])));
+        rig.run(secs(10));
+        assert_eq!(status(&rig.get(0, 80)), Ok(expected));
+    }
+}
+
 /// `controller.go:getServiceClusterEndpoint`: a number is dialled at the cluster address as it is.
 #[test]
 fn with_service_upstream_the_number_is_the_services_own() {
