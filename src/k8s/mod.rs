@@ -16,6 +16,7 @@ mod pod;
 mod profile;
 mod qos;
 mod quantity;
+mod reference;
 pub mod rook;
 pub mod schema;
 mod selector;
@@ -37,6 +38,7 @@ pub use pod::{
 pub use profile::Profile;
 pub use qos::qos_class;
 pub use quantity::{bytes, milli};
+pub use reference::image_reference;
 pub use selector::{matches_labels, matches_selector, selector_string};
 pub use service_port::{is_backend_port, is_tcp};
 pub use volume::{claim_class, claim_phase, claim_volume, pod_claims, volume_phase};

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::base::{Error, ObjectRef};
 use crate::engine::Engine;
 use crate::engine::sim::{self, ClusterSpec, SimEngine, has_model};
+use crate::k8s::image_reference;
 use crate::observe::CauseClass;
 use crate::stack::{Manifest, UnmodelledField};
 
@@ -230,9 +231,14 @@ fn images_without_model(request: &RunRequest, target: &StackTarget) -> BTreeSet<
     let workloads = std::iter::once(&target.front.workload).chain(&target.database);
     workloads
         .flat_map(|workload| workload.containers.iter().map(|(_, image)| image))
-        .filter(|image| !has_model(image, &request.apps))
+        .filter(|image| can_run(image) && !has_model(image, &request.apps))
         .cloned()
         .collect()
+}
+
+/// An image without a valid name never runs, whatever is in it.
+fn can_run(image: &str) -> bool {
+    image_reference(image).is_ok()
 }
 
 /// The images of init containers that have no built-in model: what `seatrial.toml` describes are
@@ -250,7 +256,7 @@ fn init_images_without_model(request: &RunRequest, target: &StackTarget) -> BTre
         // A sidecar need not end.
         .filter(|container| container["restartPolicy"] != "Always")
         .filter_map(|container| container["image"].as_str())
-        .filter(|image| !has_model(image, &[]))
+        .filter(|image| can_run(image) && !has_model(image, &[]))
         .map(str::to_owned)
         .collect()
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::base::{SimTime, Streams, millis};
+use crate::k8s::image_reference;
 
 /// Bytes a node pulls and unpacks in a second: 20 to 40 MB on a common link.
 const PULL_BYTES_PER_SECOND: (u64, u64) = (20_000_000, 40_000_000);
@@ -32,7 +33,8 @@ pub(super) struct Published {
 impl Published {
     /// The images a stack names.
     pub(super) fn new(images: &[String]) -> Self {
-        let names: BTreeSet<String> = images.iter().filter_map(|name| normalize(name)).collect();
+        let names: BTreeSet<String> =
+            images.iter().filter_map(|name| image_reference(name).ok()).collect();
         let repositories = names.iter().map(|name| repository(name).to_owned()).collect();
         Published { names, repositories }
     }
@@ -92,35 +94,6 @@ impl Images {
     }
 }
 
-/// `docker.io/library/nginx:latest` for `nginx`; `None` when it is no image reference
-/// (`distribution/reference:ParseNormalizedNamed`).
-pub(super) fn normalize(image: &str) -> Option<String> {
-    let is_valid = |c: char| c.is_ascii_alphanumeric() || "._-/:@".contains(c);
-    let path = image.split(['@']).next().unwrap_or("");
-    if path.is_empty() || !image.chars().all(is_valid) || image.contains("//") {
-        return None;
-    }
-    let (repository, tag) = split_tag(image);
-    if repository.is_empty() || repository.ends_with('/') || tag == Some("") {
-        return None;
-    }
-    let (host, rest) = match repository.split_once('/') {
-        Some((host, rest)) if host.contains(['.', ':']) || host == "localhost" => (host, rest),
-        _ => ("docker.io", repository),
-    };
-    if rest.chars().any(|c| c.is_ascii_uppercase()) {
-        return None;
-    }
-    let library = if host == "docker.io" && !rest.contains('/') { "library/" } else { "" };
-    let tag = match tag {
-        Some(tag) => format!(":{tag}"),
-        None if image.contains('@') => String::new(),
-        None => ":latest".to_owned(),
-    };
-    let digest = image.split_once('@').map_or(String::new(), |(_, digest)| format!("@{digest}"));
-    Some(format!("{host}/{library}{rest}{tag}{digest}"))
-}
-
 /// Repository and tag, without a digest.
 fn split_tag(image: &str) -> (&str, Option<&str>) {
     let name = image.split('@').next().unwrap_or(image);
@@ -146,17 +119,6 @@ fn image_bytes(image: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn references_are_normalized_or_refused() {
-        let full = |image: &str| normalize(image);
-        assert_eq!(full("nginx").as_deref(), Some("docker.io/library/nginx:latest"));
-        assert_eq!(full("a/b:1").as_deref(), Some("docker.io/a/b:1"));
-        assert_eq!(full("localhost:5000/x").as_deref(), Some("localhost:5000/x:latest"));
-        assert_eq!(full("Upper/Case"), None);
-        assert_eq!(full("nginx:"), None);
-        assert_eq!(full("sp ace"), None);
-    }
 
     #[test]
     fn a_repository_of_the_stack_has_only_its_tags() {

@@ -8,11 +8,10 @@ use k8s_openapi::api::core::v1::Container;
 
 use super::PodEvent;
 use super::agent::Desk;
+use super::env;
 use super::hook;
-use super::image::normalize;
 use super::volumes::{self, Mounting};
 use super::worker::{Ctr, Seen, Trouble, Worker};
-use super::{env, image};
 use crate::base::{SimTime, millis};
 use crate::k8s;
 use crate::sim::machines::ContainerStart;
@@ -171,11 +170,16 @@ impl Worker {
     /// `image_manager.go:EnsureImageExists`.
     fn ensure_image(&mut self, idx: usize, spec: &Container, desk: &mut Desk<'_, '_>) -> bool {
         let image = spec.image.as_deref().unwrap_or("");
-        let Some(full) = normalize(image) else {
-            let message = format!("Failed to apply default image tag {image:?}: couldn't parse it");
-            desk.warn(&self.pod, "InspectFailed", message.clone());
-            self.fail(idx, "InvalidImageName", message);
-            return false;
+        let full = match k8s::image_reference(image) {
+            Ok(full) => full,
+            Err(why) => {
+                let cause = format!("couldn't parse image name {image:?}: {why}");
+                let message = format!("Failed to apply default image tag {image:?}: {cause}");
+                desk.warn(&self.pod, "InspectFailed", message.clone());
+                desk.warn(&self.pod, "Failed", "Error: InvalidImageName");
+                self.fail(idx, "InvalidImageName", message);
+                return false;
+            }
         };
         let is_latest = full.ends_with(":latest");
         let default = if is_latest { "Always" } else { "IfNotPresent" };
@@ -334,5 +338,5 @@ impl Worker {
 
 /// The name a status shows for an image.
 pub(super) fn shown_image(image: &str) -> String {
-    image::normalize(image).unwrap_or_else(|| image.to_owned())
+    k8s::image_reference(image).unwrap_or_else(|_| image.to_owned())
 }

@@ -33,6 +33,20 @@ fn an_image_that_nobody_published_is_not_pulled() {
 }
 
 #[test]
+fn a_container_whose_image_has_no_valid_name_never_runs() {
+    let mut world = world("1.37", 1);
+    create(&mut world, pod(json!({"image": "test/server:1:2"}), json!({})));
+    seconds_until(&mut world, 10, |w| waiting_reason(w) == "InvalidImageName");
+    let until = world.now() + secs(120);
+    world.run_until(until);
+    assert_eq!(waiting_reason(&mut world), "InvalidImageName");
+    let waiting = status(&mut world).state.and_then(|state| state.waiting);
+    let expected = "Failed to apply default image tag \"test/server:1:2\": couldn't parse image name \
+                    \"test/server:1:2\": invalid reference format";
+    assert_eq!(waiting.and_then(|waiting| waiting.message).as_deref(), Some(expected));
+}
+
+#[test]
 fn an_image_is_pulled_once_for_a_node() {
     let mut spec = ClusterSpec::new(Profile::NEWEST, 2);
     spec.images = vec!["other".into()];
