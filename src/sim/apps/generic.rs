@@ -146,6 +146,7 @@ impl App for Server {
             (self.is_serving, self.heeds) = (false, false);
             return script::launch(command);
         };
+        (self.is_serving, self.heeds) = (true, true);
         if self.is_nginx {
             let configured =
                 cx.start.mounts.iter().filter(|mount| Path::new(&mount.path).starts_with(CONFIG));
@@ -270,7 +271,7 @@ impl App for Idle {
     }
 
     fn has_binary(&self, name: &str) -> Option<bool> {
-        if self.is_shell && name != "bash" { is_known(name, &["ash", "wget"]) } else { Some(false) }
+        if self.is_shell && name != "bash" { is_known(name, &["ash", "wget", "nc"]) } else { Some(false) }
     }
 }
 

@@ -149,6 +149,11 @@ pub trait Peers {
         port: u16,
         query: &[u8],
     ) -> Result<(Bytes, Duration), DialError>;
+
+    /// Connects to `host:port`, and no more; `None` where it is not known what is there.
+    fn connect(&mut self, _host: &str, _port: u16) -> Option<Result<(), DialError>> {
+        None
+    }
 }
 
 /// A program model. One value per running container.

@@ -1,11 +1,22 @@
 //! Commands that replace an image's program: `sleep`, `true`, and small shell scripts of them.
 
+mod loops;
+mod paths;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use std::mem::take;
 use std::time::Duration;
 
-use bytes::Bytes;
+use loops::Looping;
+use paths::Made;
+use text::{Statement, statements};
 
 use super::model::{App, AppCx, Launch};
 use crate::base::{millis, secs};
+
+pub(in crate::sim) use text::{split_words, without_output};
 
 /// What a command does as main process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +27,8 @@ pub(super) enum Command {
     Ends { after: Duration, code: i32, log: Vec<String> },
     /// Something without a listener that does not end.
     Runs { log: Vec<String> },
+    /// Something that waits for another program, and looks again after some time.
+    Waits { again: Duration, log: Vec<String> },
 }
 
 /// How the image's own program comes to run.
@@ -86,8 +99,11 @@ fn run(words: &[&str], programs: &Programs<'_>, cx: &mut AppCx<'_>) -> Command {
     let shell = words.first().map(|first| base_name(first));
     let is_shell = matches!(shell, Some("sh" | "bash" | "ash"));
     if is_shell && shell.is_some_and(|name| programs.app.has_binary(name) != Some(false)) {
-        if let Some(text) = words.iter().skip_while(|word| !is_command_flag(word)).nth(1) {
-            return script(text, programs, cx);
+        let mut rest = words.iter().skip_while(|word| !is_command_flag(word));
+        if let (Some(flag), Some(text)) = (rest.next(), rest.next()) {
+            let mut steps = Steps::new(programs, cx);
+            steps.exits_on_error = flag.contains('e');
+            return steps.script(text);
         }
         if words.len() > 1 {
             note(&words.join(" "), cx);
@@ -95,7 +111,9 @@ fn run(words: &[&str], programs: &Programs<'_>, cx: &mut AppCx<'_>) -> Command {
         // Without a terminal it reads the end of its input.
         return Command::Ends { after: PROCESS, code: 0, log: Vec::new() };
     }
-    one(words, programs, Duration::ZERO, Vec::new(), cx)
+    let mut steps = Steps::new(programs, cx);
+    let command = steps.one(words);
+    command.unwrap_or(Command::Ends { after: steps.after, code: steps.code, log: steps.log })
 }
 
 /// The launch of a command that is not the image's own program.
@@ -103,62 +121,192 @@ pub(super) fn launch(command: Command) -> Launch {
     let base = Launch { memory_bytes: 1 << 20, n_workers: 1, ..Launch::default() };
     match command {
         Command::Ends { after, code, log } => Launch { exits: Some((after, code)), log, ..base },
+        Command::Waits { again, log } => Launch { tries_again: Some(again), log, ..base },
         Command::Runs { log } | Command::Main(Main { log, .. }) => Launch { log, ..base },
     }
 }
 
-fn script(text: &str, programs: &Programs<'_>, cx: &mut AppCx<'_>) -> Command {
-    let mut after = Duration::ZERO;
-    let mut log = Vec::new();
-    let waits = ["while true", "while :", "tail -f"].iter().any(|wait| text.contains(wait));
-    let is_own =
-        |word: &str| base_name(word) == ENTRYPOINT || programs.own.contains(&base_name(word));
-    if waits && !text.split_whitespace().any(is_own) {
-        return Command::Runs { log };
-    }
-    let mut code = 0;
-    for joined in text.split([';', '\n']).flat_map(|part| part.split("&&")) {
-        // What runs beside the rest is skipped.
-        let (beside, step) = joined.rsplit_once(" & ").unwrap_or(("", joined));
-        if !beside.is_empty() {
-            note(text, cx);
-        }
-        let words: Vec<&str> = step.split_whitespace().filter(|word| *word != "exec").collect();
-        if words.is_empty() || words[0].starts_with('#') {
-            continue;
-        }
-        if !is_plain(step, &words) {
-            note(text, cx);
-            continue;
-        }
-        if words[0] == "exit" {
-            let code = words.get(1).and_then(|text| text.parse().ok()).unwrap_or(code);
-            return Command::Ends { after, code, log };
-        }
-        match one(&words, programs, after, log, cx) {
-            Command::Ends { after: end, code: ended, log: lines } => {
-                (after, code, log) = (end, ended, lines);
-                if ended != 0 && text.contains("&&") {
-                    break;
-                }
-            }
-            other => return other,
-        }
-    }
-    Command::Ends { after: after.max(PROCESS), code, log }
+/// The steps of a script as they are done.
+struct Steps<'s, 'p, 'c> {
+    programs: &'s Programs<'p>,
+    cx: &'s mut AppCx<'c>,
+    /// How long they have taken.
+    after: Duration,
+    log: Vec<String>,
+    /// Exit code of the last.
+    code: i32,
+    made: Made,
+    exits_on_error: bool,
 }
 
-/// Whether a step is one command, with nothing of a shell but quotes and output that goes nowhere.
-fn is_plain(step: &str, words: &[&str]) -> bool {
-    let mut rest = step.to_owned();
-    for nowhere in ["2>&1", ">&2", ">/dev/null", "> /dev/null"] {
-        rest = rest.replace(nowhere, "");
+impl<'s, 'p, 'c> Steps<'s, 'p, 'c> {
+    fn new(programs: &'s Programs<'p>, cx: &'s mut AppCx<'c>) -> Self {
+        let (after, log, made) = (Duration::ZERO, Vec::new(), Made::default());
+        Steps { programs, cx, after, log, code: 0, made, exits_on_error: false }
     }
-    let computed = matches!(words[0], "sleep" | "exit") && rest.contains('$');
-    !KEYWORDS.contains(&words[0])
-        && !rest.contains(['|', '<', '>', '&', '`'])
-        && !rest.contains("$(")
-        && !words[0].starts_with('$')
+
+    fn script(mut self, text: &str) -> Command {
+        let statements = statements(text);
+        for (idx, statement) in statements.iter().enumerate() {
+            if statement.after_success && self.code != 0 {
+                continue;
+            }
+            if let Some(command) = self.statement(statement, text) {
+                return command;
+            }
+            let decides = statements.get(idx + 1).is_some_and(|next| next.after_success);
+            if self.exits_on_error && self.code != 0 && !decides {
+                break;
+            }
+        }
+        Command::Ends { after: self.after.max(PROCESS), code: self.code, log: self.log }
+    }
+
+    /// What the script comes to be, where `statement` decides that.
+    fn statement(&mut self, statement: &Statement<'_>, text: &str) -> Option<Command> {
+        let step = without_output(statement.text);
+        let words = split_words(&step);
+        let words: Vec<&str> = words.iter().map(String::as_str).filter(|w| *w != "exec").collect();
+        let first = words.first()?;
+        self.code = 0;
+        if statement.is_beside {
+            note(text, self.cx);
+            return None;
+        }
+        let has_nc = self.programs.app.has_binary("nc") == Some(true);
+        if let Some(looping) = loops::follow(statement.text, has_nc, self.cx) {
+            return self.looping(looping, text);
+        }
+        if !is_plain(&step, &words) {
+            note(text, self.cx);
+            return None;
+        }
+        match *first {
+            "exit" => {
+                let code = words.get(1).and_then(|text| text.parse().ok()).unwrap_or(self.code);
+                Some(Command::Ends { after: self.after, code, log: take(&mut self.log) })
+            }
+            "set" => {
+                let is_on = |word: &&str| word.starts_with('-') && word.contains('e');
+                self.exits_on_error |= words[1..].iter().any(is_on);
+                None
+            }
+            _ => self.one(&words),
+        }
+    }
+
+    fn looping(&mut self, looping: Looping, text: &str) -> Option<Command> {
+        match looping {
+            Looping::Over => self.after += PROCESS,
+            // The script begins anew when it looks again, so that what was done before must not matter.
+            Looping::Again(again, lines) if self.after <= PROCESS * 20 => {
+                self.log.extend(lines);
+                return Some(Command::Waits { again, log: take(&mut self.log) });
+            }
+            Looping::ForEver(lines) => {
+                self.log.extend(lines);
+                return Some(Command::Runs { log: take(&mut self.log) });
+            }
+            Looping::UnknownForEver => {
+                note(text, self.cx);
+                return Some(Command::Runs { log: take(&mut self.log) });
+            }
+            Looping::Again(..) | Looping::Unknown => note(text, self.cx),
+        }
+        None
+    }
+
+    /// What a command comes to be, unless it ends and the script goes on.
+    fn one(&mut self, words: &[&str]) -> Option<Command> {
+        let Some(program) = words.first().map(|first| base_name(first)) else {
+            return self.ends(PROCESS, 0);
+        };
+        match program {
+            ENTRYPOINT => match through_entrypoint(&words[1..], self.programs, self.cx) {
+                Command::Main(main) => {
+                    let (after, log) = (self.after, take(&mut self.log));
+                    Some(Command::Main(Main { after, log, ..main }))
+                }
+                Command::Ends { after, code, log } => {
+                    self.log.extend(log);
+                    self.ends(after, code)
+                }
+                forever => Some(forever),
+            },
+            _ if self.programs.own.contains(&program) => {
+                let words = words.iter().map(|word| (*word).to_owned()).collect();
+                let (after, log) = (self.after, take(&mut self.log));
+                Some(Command::Main(Main { after, log, words, is_bare: true }))
+            }
+            "sleep" => match words.get(1).copied().unwrap_or("") {
+                "infinity" | "inf" => Some(Command::Runs { log: take(&mut self.log) }),
+                text => match seconds(text) {
+                    Some(time) => self.ends(time, 0),
+                    None => self.ends(PROCESS, 1),
+                },
+            },
+            // It ends with what it watches, which this device does not.
+            "tail" if words.contains(&"-f") && words.last() == Some(&"/dev/null") => {
+                Some(Command::Runs { log: take(&mut self.log) })
+            }
+            "ls" | "test" | "mkdir" | "chown" | "chmod" => match self.made.run(words, self.cx) {
+                Some(code) => self.ends(PROCESS, code),
+                None => self.unknown(words),
+            },
+            "touch" | "rm" => self.change_files(words),
+            "true" | ":" | "date" | "set" | "umask" => self.ends(PROCESS, 0),
+            _ if program.contains('=') && words.len() > 1 => {
+                note(&words.join(" "), self.cx);
+                self.one(&words[1..])
+            }
+            "false" => self.ends(PROCESS, 1),
+            "echo" => {
+                self.log.push(words[1..].join(" "));
+                self.ends(PROCESS, 0)
+            }
+            other if self.programs.app.has_binary(other) == Some(false) => {
+                self.log.push(format!("sh: {other}: not found"));
+                self.ends(PROCESS, NOT_FOUND)
+            }
+            _ => self.unknown(words),
+        }
+    }
+
+    fn ends(&mut self, takes: Duration, code: i32) -> Option<Command> {
+        self.after += takes;
+        self.code = code;
+        None
+    }
+
+    fn unknown(&mut self, words: &[&str]) -> Option<Command> {
+        note(&words.join(" "), self.cx);
+        self.ends(PROCESS, 0)
+    }
+
+    /// `touch` and `rm`, done as the process starts: later ones would have to wait for their time.
+    fn change_files(&mut self, words: &[&str]) -> Option<Command> {
+        let is_computed = |word: &&str| word.contains(['*', '?', '$', '`']);
+        if self.after > PROCESS * 20 || words.iter().any(is_computed) {
+            return self.unknown(words);
+        }
+        let code = match words[0] {
+            "rm" => self.made.run(words, self.cx),
+            _ => Some(0),
+        };
+        let Some(code) = code else { return self.unknown(words) };
+        let code = code.max(paths::change(words, self.cx));
+        self.ends(PROCESS, code)
+    }
+}
+
+/// Whether a step is one command, with nothing of a shell but quotes.
+fn is_plain(step: &str, words: &[&str]) -> bool {
+    let Some(first) = words.first() else { return false };
+    let computed = matches!(*first, "sleep" | "exit") && step.contains('$');
+    !KEYWORDS.contains(first)
+        && !step.contains(['|', '<', '>', '&', '`'])
+        && !step.contains("$(")
+        && !first.starts_with('$')
         && !computed
 }
 
@@ -166,84 +314,6 @@ fn note(text: &str, cx: &mut AppCx<'_>) {
     let what = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if !cx.notes.contains(&what) {
         cx.notes.push(what);
-    }
-}
-
-/// `touch` and `rm`, done as the process starts: later ones would have to wait for their time.
-fn change_files(words: &[&str], after: Duration, cx: &mut AppCx<'_>) {
-    let paths = || words[1..].iter().filter(|word| !word.starts_with('-'));
-    if after > PROCESS * 20 || paths().any(|path| path.contains(['*', '?', '$', '"', '\''])) {
-        return note(&words.join(" "), cx);
-    }
-    for path in paths() {
-        if words[0] == "touch" {
-            if cx.files.read(path).is_none() {
-                cx.files.write(path, Bytes::new());
-            }
-            continue;
-        }
-        for inner in cx.files.list(&format!("{}/", path.trim_end_matches('/'))) {
-            cx.files.remove(&inner);
-        }
-        cx.files.remove(path);
-    }
-}
-
-fn one(
-    words: &[&str],
-    programs: &Programs<'_>,
-    after: Duration,
-    mut log: Vec<String>,
-    cx: &mut AppCx<'_>,
-) -> Command {
-    let Some(program) = words.first().map(|first| base_name(first)) else {
-        return Command::Ends { after: after + PROCESS, code: 0, log };
-    };
-    let ends = |after: Duration, code, log| Command::Ends { after, code, log };
-    match program {
-        ENTRYPOINT => match through_entrypoint(&words[1..], programs, cx) {
-            Command::Main(main) => Command::Main(Main { after, log, ..main }),
-            Command::Ends { after: takes, code, log: lines } => {
-                log.extend(lines);
-                ends(after + takes, code, log)
-            }
-            forever => forever,
-        },
-        _ if programs.own.contains(&program) => {
-            let words = words.iter().map(|word| (*word).to_owned()).collect();
-            Command::Main(Main { after, log, words, is_bare: true })
-        }
-        "sleep" => match words.get(1).copied().unwrap_or("") {
-            "infinity" | "inf" => Command::Runs { log },
-            text => match seconds(text) {
-                Some(time) => ends(after + time, 0, log),
-                None => ends(after + PROCESS, 1, log),
-            },
-        },
-        "touch" | "rm" => {
-            change_files(words, after, cx);
-            ends(after + PROCESS, 0, log)
-        }
-        "true" | ":" | "chown" | "chmod" | "mkdir" | "date" | "ls" | "set" | "umask" => {
-            ends(after + PROCESS, 0, log)
-        }
-        _ if program.contains('=') && words.len() > 1 => {
-            note(&words.join(" "), cx);
-            one(&words[1..], programs, after, log, cx)
-        }
-        "false" => ends(after + PROCESS, 1, log),
-        "echo" => {
-            log.push(words[1..].join(" ").trim_matches(['"', '\'']).to_owned());
-            ends(after + PROCESS, 0, log)
-        }
-        other if programs.app.has_binary(other) == Some(false) => {
-            log.push(format!("sh: {other}: not found"));
-            ends(after + PROCESS, NOT_FOUND, log)
-        }
-        _ => {
-            note(&words.join(" "), cx);
-            ends(after + PROCESS, 0, log)
-        }
     }
 }
 
@@ -274,122 +344,4 @@ fn is_init(word: &str) -> bool {
 
 fn base_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
-}
-
-#[cfg(test)]
-mod tests {
-    use rstest::rstest;
-
-    use super::super::generic::Idle;
-    use super::super::testing::{Bench, Nobody};
-    use super::*;
-
-    fn run(bench: &mut Bench, own: &[&str]) -> Command {
-        let app = Idle::shell();
-        let programs = Programs { own, takes_options: false, app: &app };
-        bench.with(&mut Nobody, |cx| command(cx, &programs))
-    }
-
-    fn words(words: &[&str]) -> Vec<String> {
-        words.iter().map(|word| (*word).to_owned()).collect()
-    }
-
-    #[rstest]
-    #[case(&["sleep", "3600"], Some((3_600_000, 0)))]
-    #[case(&["sh", "-c", "sleep 2; exit 3"], Some((2_000, 3)))]
-    #[case(&["sh", "-c", "echo hi && false && sleep 9"], Some((10, 1)))]
-    #[case(&["bash", "-c", "sleep 2"], Some((5, 127)))]
-    #[case(&["sh", "-c", "bash -c 'sleep 2'; exit 3"], Some((5, 3)))]
-    #[case(&["sh", "-c", "while true; do sleep 1; done"], None)]
-    fn a_command_ends_when_its_steps_are_done(
-        #[case] words: &[&str],
-        #[case] expected: Option<(u64, i32)>,
-    ) {
-        let mut bench = Bench::new("busybox");
-        bench.start.command = words.iter().map(|word| (*word).to_owned()).collect();
-        let got = match run(&mut bench, &["httpd"]) {
-            Command::Ends { after, code, .. } => {
-                Some((u64::try_from(after.as_millis()).unwrap_or(0), code))
-            }
-            Command::Runs { .. } | Command::Main(_) => None,
-        };
-        assert_eq!(got, expected);
-        assert_eq!(bench.notes, [] as [&str; 0]);
-    }
-
-    #[test]
-    fn a_script_can_delay_the_images_own_program() {
-        let mut bench = Bench::new("nginx");
-        bench.start.command =
-            ["sh", "-c", "sleep 7 && exec nginx -g 'daemon off'"].map(str::to_owned).into();
-        let words = words(&["nginx", "-g", "'daemon", "off'"]);
-        let main = Main { after: secs(7), log: Vec::new(), words, is_bare: true };
-        assert_eq!(run(&mut bench, &["nginx"]), Command::Main(main));
-    }
-
-    #[rstest]
-    #[case("until nc -z db 3306; do sleep 2; done; exec nginx")]
-    #[case("for i in 1 2 3; do echo $i; done; nginx")]
-    #[case("echo hello > /usr/share/nginx/html/index.html && nginx")]
-    #[case("sleep 30; touch /ready; nginx")]
-    #[case("rmdir /var/www/html/uploads && exec nginx")]
-    #[case("/scripts/prepare.sh; nginx")]
-    #[case("tail -f /dev/null & exec nginx")]
-    #[case("while :; do sleep 6h; done & exec nginx")]
-    #[case("export HOST=db; exec nginx")]
-    #[case("HOST=db exec nginx")]
-    #[case("test -f /ready && nginx")]
-    fn what_is_not_understood_is_noted_and_skipped(#[case] script: &str) {
-        let mut bench = Bench::new("nginx");
-        bench.start.command = ["sh", "-c", script].map(str::to_owned).into();
-        let command = run(&mut bench, &["nginx"]);
-        assert!(matches!(command, Command::Main(_)), "{command:?}");
-        assert_eq!(bench.notes.len(), 1, "{:?}", bench.notes);
-    }
-
-    /// A command takes the place of the entrypoint, arguments are handed to it.
-    #[rstest]
-    #[case(&[], &[], Some(false))]
-    #[case(&[], &["httpd"], Some(false))]
-    #[case(&["httpd"], &[], Some(true))]
-    #[case(&["docker-entrypoint.sh"], &["httpd"], Some(false))]
-    #[case(&["sh", "-c", "exec docker-entrypoint.sh httpd"], &[], Some(false))]
-    #[case(&["sh", "-c", "exec httpd"], &[], Some(true))]
-    #[case(&[], &["sh", "-c", "exec httpd"], Some(true))]
-    #[case(&["docker-entrypoint.sh"], &[], None)]
-    fn a_command_replaces_the_entrypoint(
-        #[case] command: &[&str],
-        #[case] args: &[&str],
-        #[case] is_bare: Option<bool>,
-    ) {
-        let mut bench = Bench::new("httpd");
-        (bench.start.command, bench.start.args) = (words(command), words(args));
-        let main = match run(&mut bench, &["httpd"]) {
-            Command::Main(main) => Some(main.is_bare),
-            _ => None,
-        };
-        assert_eq!(main, is_bare);
-        assert_eq!(bench.notes, [] as [&str; 0]);
-    }
-
-    #[rstest]
-    #[case(&["migrate", "--all"])]
-    #[case(&["sh", "/scripts/start.sh"])]
-    fn a_program_that_is_not_known_is_noted(#[case] words: &[&str]) {
-        let mut bench = Bench::new("busybox");
-        bench.start.command = words.iter().map(|word| (*word).to_owned()).collect();
-        run(&mut bench, &[]);
-        assert_eq!(bench.notes, [words.join(" ")]);
-    }
-
-    #[test]
-    fn files_that_a_script_makes_or_removes_are_seen() {
-        let mut bench = Bench::new("busybox");
-        bench.disk.files.insert("/data/lost+found/x".into(), Bytes::new());
-        let script = "touch /run/ready; rm -rf /data/lost+found";
-        bench.start.command = ["sh", "-c", script].map(str::to_owned).into();
-        run(&mut bench, &[]);
-        assert_eq!(bench.disk.files.keys().collect::<Vec<_>>(), ["/run/ready"]);
-        assert_eq!(bench.notes, [] as [&str; 0]);
-    }
 }

@@ -9,7 +9,10 @@ use super::Machines;
 use super::files::{View, VolumeTrees};
 use super::types::{ConnectError, ContainerStart};
 use crate::base::{SimTime, Streams};
-use crate::sim::apps::{AppCx, DialError, Dialer, Peers};
+use crate::sim::apps::{AppCx, DialError, Dialer, Peers, configured_for};
+
+/// Namespaces of what runs without a model of its pods.
+const SYSTEM_NAMESPACES: [&str; 3] = ["kube-system", "ingress-nginx", "rook-ceph"];
 
 /// The programs one program can call.
 pub(super) struct Callees<'a> {
@@ -28,12 +31,7 @@ impl Peers for Callees<'_> {
         port: u16,
         query: &[u8],
     ) -> Result<(Bytes, Duration), DialError> {
-        let (ip, port) = if matches!(host, "localhost" | "127.0.0.1" | "::1") {
-            (self.caller.pod_ip.clone(), port)
-        } else {
-            let caller = self.caller;
-            self.dialer.dial(self.now, &caller.node, &caller.namespace, host, port)?
-        };
+        let (ip, port) = self.dial(host, port)?;
         let id = self.machines.connect(&ip, port).map_err(|error| match error {
             ConnectError::Refused => DialError::Refused,
             ConnectError::NoAnswer => DialError::Timeout,
@@ -70,6 +68,66 @@ impl Peers for Callees<'_> {
         let (done, taken) = queue_time(container.queries_done_at, self.now, cpu, rate_milli);
         container.queries_done_at = done;
         Ok((answer, taken))
+    }
+
+    fn connect(&mut self, host: &str, port: u16) -> Option<Result<(), DialError>> {
+        let met = match self.dial(host, port) {
+            Ok((ip, port)) => self.reach(&ip, port)?,
+            Err(error) => Err(error),
+        };
+        (met.is_ok() || self.is_modelled(host)).then_some(met)
+    }
+}
+
+impl Callees<'_> {
+    fn dial(&mut self, host: &str, port: u16) -> Result<(String, u16), DialError> {
+        let caller = self.caller;
+        if matches!(host, "localhost" | "127.0.0.1" | "::1") {
+            return Ok((caller.pod_ip.clone(), port));
+        }
+        self.dialer.dial(self.now, &caller.node, &caller.namespace, host, port)
+    }
+
+    /// A connection to an address; `None` where it is none of a modelled program.
+    fn reach(&self, ip: &str, port: u16) -> Option<Result<(), DialError>> {
+        if self.machines.by_ip.get(ip).is_none_or(Vec::is_empty) {
+            return None;
+        }
+        match self.machines.connect(ip, port) {
+            Ok(_) => Some(Ok(())),
+            Err(ConnectError::NoAnswer) => Some(Err(DialError::Timeout)),
+            Err(ConnectError::Refused) if self.may_listen(ip) => None,
+            Err(ConnectError::Refused) => Some(Err(DialError::Refused)),
+        }
+    }
+
+    /// Whether what is behind a name is all in the model: not what is outside, and not what a cluster
+    /// brings along.
+    fn is_modelled(&self, host: &str) -> bool {
+        let host = host.trim_end_matches('.');
+        let short = host.strip_suffix(".cluster.local").unwrap_or(host);
+        let stem = short.strip_suffix(".svc").unwrap_or(short);
+        let own = self.caller.namespace.as_str();
+        let (name, namespace) = stem.rsplit_once('.').unwrap_or((stem, own));
+        let is_whole = stem != short || !stem.contains('.');
+        (is_whole || namespace == "default" || namespace == own)
+            && !SYSTEM_NAMESPACES.contains(&namespace)
+            && (namespace, name) != ("default", "kubernetes")
+    }
+
+    /// Whether a program at `ip` may listen where no model says that it does.
+    fn may_listen(&self, ip: &str) -> bool {
+        let uids = self.machines.by_ip.get(ip).into_iter().flatten();
+        let sandboxes = uids.filter_map(|uid| self.machines.sandboxes.get(uid));
+        let mut ids = sandboxes.flat_map(super::nodes::Sandbox::current);
+        ids.any(|id| {
+            let container = self.machines.containers.get(&id);
+            container.is_some_and(|container| {
+                let is_described =
+                    configured_for(&container.start.image, &self.machines.configured).is_some();
+                container.app.is_none() || (is_described && !container.listening.is_empty())
+            })
+        })
     }
 }
 

@@ -8,7 +8,7 @@ use super::container::Container;
 use super::files::View;
 use super::types::{ContainerId, ExecPlan, MachinesEvent};
 use crate::base::millis;
-use crate::sim::apps::{Files as _, configured_for, is_command_flag};
+use crate::sim::apps::{Files as _, configured_for, is_command_flag, split_words, without_output};
 use crate::sim::context::Cx;
 
 /// Starting a process in a container through the runtime takes this long.
@@ -22,7 +22,7 @@ const FOR_EVER_S: f64 = 1e9;
 /// Longest nesting of shells that is followed.
 const MAX_DEPTH: usize = 4;
 /// Programs that are only known to succeed, and do nothing that is modelled.
-const HARMLESS: &[&str] = &["echo", "true", ":", "exit", "date", "mkdir", "ls"];
+const HARMLESS: &[&str] = &["echo", "true", ":", "exit", "date", "mkdir"];
 /// Programs that ask a server of the same container whether it answers, besides `curl` and `wget`.
 const CLIENTS: &[&str] = &[
     "nc",
@@ -164,10 +164,11 @@ impl Shell<'_> {
             if skipped || part.is_empty() {
                 continue;
             }
-            if part.contains(['|', '$', '`', '(', '{', '<', '&']) || is_keyword(part) {
+            let part = without_output(part);
+            if part.contains(['|', '$', '`', '(', '{', '<', '>', '&']) || is_keyword(&part) {
                 return self.unknown();
             }
-            let words = split_words(part);
+            let words = split_words(&part);
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
             let words = words.strip_prefix(&["exec"]).unwrap_or(&words);
             let is_timely = |name: &&str| TIMELY.contains(name) || CLIENTS.contains(name);
@@ -210,6 +211,8 @@ impl Shell<'_> {
                 _ => Effect::Unknown,
             },
             "cat" if !args.is_empty() => self.finds(args),
+            "ls" if args.is_empty() => ends(0),
+            "ls" => Effect::Unknown,
             "nginx" if args == ["-s", "quit"] => self.stop("QUIT"),
             "nginx" if args == ["-s", "stop"] => self.stop("TERM"),
             "apachectl" | "apache2ctl" if args.last() == Some(&"graceful-stop") => {
@@ -324,29 +327,6 @@ fn split_script(script: &str) -> Vec<(&'static str, &str)> {
     }
 }
 
-/// Words of one command; quotes group and are dropped.
-fn split_words(command: &str) -> Vec<String> {
-    let (mut words, mut word, mut quote, mut begun) = (Vec::new(), String::new(), None, false);
-    for c in command.chars() {
-        match quote {
-            Some(end) if c == end => quote = None,
-            Some(_) => word.push(c),
-            None if c == '\'' || c == '"' => (quote, begun) = (Some(c), true),
-            None if c.is_whitespace() => {
-                if begun || !word.is_empty() {
-                    words.push(std::mem::take(&mut word));
-                }
-                begun = false;
-            }
-            None => word.push(c),
-        }
-    }
-    if begun || !word.is_empty() {
-        words.push(word);
-    }
-    words
-}
-
 /// `20`, `0.5`, `20s`, `1m`, `1h`, `infinity`, as sleep of coreutils reads them.
 fn seconds(text: &str) -> Option<f64> {
     if matches!(text, "inf" | "infinity") {
@@ -373,7 +353,6 @@ mod tests {
         let expected =
             [(";", "sleep 5"), (";", "nginx -s quit"), ("&&", "echo 'a b'"), ("||", "true")];
         assert_eq!(parts, expected);
-        assert_eq!(split_words("echo 'a b' \"\" c"), ["echo", "a b", "", "c"]);
     }
 
     #[test]
