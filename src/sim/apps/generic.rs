@@ -1,5 +1,8 @@
 //! Servers without a story of their own: configured ones, nginx, and programs that only wait.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
@@ -23,6 +26,7 @@ const ROOT: &str = "/usr/share/nginx/html";
 const PAGES: [&str; 2] = ["/index.html", "/50x.html"];
 /// Where its configuration lies.
 const CONFIG: &str = "/etc/nginx";
+const DEFAULT_CONFIG: &str = "/etc/nginx/nginx.conf";
 /// Exit code of a process that SIGTERM ended: 128 + 15.
 const TERMINATED: i32 = 143;
 
@@ -121,15 +125,34 @@ fn page(path: &str, start: &ContainerStart, files: &dyn Files) -> StatusCode {
 }
 
 /// nginx goes into the background unless it is told otherwise, and its container ends with the first
-/// process (`docker-nginx` has `CMD ["nginx", "-g", "daemon off;"]`).
-fn in_background(command: Command) -> Command {
-    match command {
-        Command::Main(Main { after, log, words, .. })
-            if !words.is_empty() && !words.join(" ").contains("daemon off") =>
-        {
-            Command::Ends { after: after + millis(50), code: 0, log }
+/// process (`docker-nginx` has `CMD ["nginx", "-g", "daemon off;"]`). Other options are not followed
+/// (`nginx.c:ngx_get_options`).
+fn with_options(command: Command, cx: &mut AppCx<'_>) -> Command {
+    let Command::Main(main) = command else { return command };
+    let Some((_, options)) = main.words.split_first() else { return Command::Main(main) };
+    let text = options.join(" ").replace(';', " ; ");
+    let mut words = text.split_whitespace().filter(|word| *word != ";").peekable();
+    let (mut is_followed, mut stays) = (true, false);
+    while let Some(word) = words.next() {
+        match (word, words.peek()) {
+            ("-g", Some(&"daemon")) => {
+                words.next();
+                stays = words.next() == Some("off");
+            }
+            ("-c", Some(&DEFAULT_CONFIG)) => {
+                words.next();
+            }
+            _ => is_followed = false,
         }
-        other => other,
+    }
+    if !is_followed {
+        cx.notes.push(main.words.join(" "));
+    }
+    // They test the configuration, tell the version, or signal another process.
+    let ends = options.iter().any(|word| matches!(word.as_str(), "-t" | "-T" | "-v" | "-V" | "-s"));
+    match stays && !ends {
+        true => Command::Main(main),
+        false => Command::Ends { after: main.after + millis(50), code: 0, log: main.log },
     }
 }
 
@@ -141,7 +164,7 @@ impl App for Server {
         } else {
             script::command(cx, &Programs { own: &self.own, takes_options: false, app: self })
         };
-        let command = if self.is_nginx { in_background(command) } else { command };
+        let command = if self.is_nginx { with_options(command, cx) } else { command };
         let Command::Main(Main { after, log, .. }) = command else {
             (self.is_serving, self.heeds) = (false, false);
             return script::launch(command);
@@ -271,7 +294,11 @@ impl App for Idle {
     }
 
     fn has_binary(&self, name: &str) -> Option<bool> {
-        if self.is_shell && name != "bash" { is_known(name, &["ash", "wget", "nc"]) } else { Some(false) }
+        if self.is_shell && name != "bash" {
+            is_known(name, &["ash", "wget", "nc"])
+        } else {
+            Some(false)
+        }
     }
 }
 
@@ -282,86 +309,4 @@ pub(super) fn is_known(name: &str, own: &[&str]) -> Option<bool> {
         "mkdir", "cp", "mv", "date", "env", "grep", "sed",
     ];
     (COMMON.contains(&name) || own.contains(&name)).then_some(true)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::testing::Bench;
-    use super::*;
-    use crate::base::secs;
-    use crate::sim::machines::Mount;
-
-    #[test]
-    fn a_configured_server_answers_by_path_prefix() {
-        let app = GenericApp {
-            image: "shop".into(),
-            port: 8080,
-            start: secs(2),
-            cpu_per_request: millis(3),
-            memory_bytes: 1,
-            statuses: BTreeMap::from([("/bad".to_owned(), 500), ("/bad/ok".to_owned(), 204)]),
-            drains: false,
-            has_shell: Some(true),
-        };
-        let mut bench = Bench::new("shop");
-        let mut server = Server::configured(&app);
-        let launch = bench.launch(&mut server);
-        assert_eq!(launch.listens[0].0, 8080);
-        assert!(launch.listens[0].1 >= millis(1_800));
-        assert_eq!(bench.get(&mut server, "/").status(), 200);
-        assert_eq!(bench.get(&mut server, "/bad/x").status(), 500);
-        assert_eq!(bench.get(&mut server, "/bad/ok").status(), 204);
-        assert_eq!(server.shutdown().exit_code, TERMINATED);
-    }
-
-    #[test]
-    fn nginx_has_its_welcome_page_and_what_is_mounted() {
-        let mut bench = Bench::new("nginx");
-        let mut server = Server::nginx("1.27");
-        bench.launch(&mut server);
-        for (path, status) in [("/", 200), ("/index.html", 200), ("/healthz", 404)] {
-            assert_eq!(bench.get(&mut server, path).status(), status, "{path}");
-        }
-        assert_eq!(bench.notes, [] as [&str; 0]);
-        let mount = |path: &str| Mount {
-            path: path.into(),
-            volume: "v".into(),
-            sub_path: String::new(),
-            read_only: true,
-        };
-        bench.start.mounts = vec![mount(ROOT)];
-        assert_eq!(bench.get(&mut server, "/").status(), 403);
-        bench.disk.files.insert(format!("{ROOT}/healthz"), Bytes::new());
-        assert_eq!(bench.get(&mut server, "/healthz").status(), 200);
-        bench.start.mounts = vec![mount("/etc/nginx/conf.d")];
-        bench.launch(&mut Server::nginx("1.27"));
-        assert_eq!(bench.notes, ["nginx with /etc/nginx/conf.d mounted"]);
-    }
-
-    #[test]
-    fn nginx_ends_when_it_goes_into_the_background() {
-        let mut bench = Bench::new("nginx");
-        bench.start.command = vec!["nginx".into()];
-        assert_eq!(bench.launch(&mut Server::nginx("1.27")).exits, Some((millis(50), 0)));
-        bench.start.command.extend(["-g".into(), "daemon off;".into()]);
-        assert_eq!(bench.launch(&mut Server::nginx("1.27")).exits, None);
-    }
-
-    #[test]
-    fn a_program_is_missing_only_where_that_is_known() {
-        assert_eq!(Server::nginx("1.27-alpine").has_binary("bash"), Some(false));
-        assert_eq!(Server::nginx("1.27").has_binary("bash"), Some(true));
-        assert_eq!(Server::nginx("1.27").has_binary("pgrep"), None);
-        assert_eq!(Idle::shell().has_binary("bash"), Some(false));
-        assert_eq!(Idle::pause().has_binary("sleep"), Some(false));
-    }
-
-    #[test]
-    fn busybox_runs_its_command_and_ignores_sigterm() {
-        let mut bench = Bench::new("busybox");
-        bench.start.command = vec!["sleep".into(), "60".into()];
-        let mut app = Idle::shell();
-        assert_eq!(bench.launch(&mut app).exits, Some((secs(60), 0)));
-        assert!(app.shutdown().ignores);
-    }
 }
