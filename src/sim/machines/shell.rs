@@ -42,7 +42,8 @@ const STOP_SIGNALS: [(&str, &[&str]); 3] = [
     ("WINCH", &["-WINCH", "-SIGWINCH", "-28", "-s WINCH"]),
 ];
 /// Programs that see or change what time may change too.
-const TIMELY: &[&str] = &["test", "[", "cat", "touch", "rm", "curl", "wget"];
+const TIMELY: &[&str] =
+    &["test", "[", "cat", "touch", "rm", "curl", "wget", "sh", "bash", "ash", "dash"];
 /// Folders in which an image has no files of its own.
 const EMPTY_AT_START: [&str; 4] = ["/tmp/", "/run/", "/var/run/", "/dev/shm/"];
 
@@ -171,8 +172,9 @@ impl Shell<'_> {
             let words = split_words(&part);
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
             let words = words.strip_prefix(&["exec"]).unwrap_or(&words);
-            let is_timely = |name: &&str| TIMELY.contains(name) || CLIENTS.contains(name);
-            if !all.duration.is_zero() && words.first().is_some_and(is_timely) {
+            let name = words.first().and_then(|first| first.rsplit('/').next()).unwrap_or("");
+            let is_timely = TIMELY.contains(&name) || CLIENTS.contains(&name);
+            if is_timely && !all.duration.is_zero() {
                 return self.unknown();
             }
             let part = self.run(words, depth);

@@ -245,8 +245,9 @@ fn commands_run_as_the_image_allows() {
     assert_eq!(exec(&mut world, &["sh", "-c", "sleep 1 >/dev/null 2>&1"]), (1, 0));
     assert_eq!(exec(&mut world, &["sh", "-c", "echo up > /tmp/up"]), (0, 0));
     assert_eq!(exec(&mut world, &["sh", "-c", "sleep 1; test -f /tmp/up"]), (0, 0));
+    assert_eq!(exec(&mut world, &["sh", "-c", "sleep 1; sh -c '/bin/cat /tmp/up'"]), (0, 0));
     let unknown = world.on_machines(|m, _| m.unmodelled_commands().len());
-    assert_eq!(unknown, 4, "a file that is written, and one that is looked for later");
+    assert_eq!(unknown, 5, "a file that is written, and one that is looked for later");
     assert_eq!(exec(&mut world, &["touch", "/tmp/ready"]), (0, 0));
     assert_eq!(exec(&mut world, &["test", "-f", "/tmp/ready"]), (0, 0));
     assert_eq!(exec(&mut world, &["rm", "/tmp/ready"]), (0, 0));
