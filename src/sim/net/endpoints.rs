@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 
 use crate::base::{SimTime, secs};
+use crate::k8s::is_tcp;
 use crate::sim::api::{Change, ChangeType, Obj};
 
 /// Label that ties a slice to its Service (`discovery/v1/well_known_labels.go`).
@@ -151,7 +152,9 @@ impl Endpoints {
         entry.service.push(change.revision, change.at, version);
         entry.last_revision = change.revision;
         if let (Some(spec), false) = (&service.spec, gone) {
-            let ports = spec.ports.iter().flatten().filter_map(|port| port.node_port);
+            // Another protocol may have the same number for another Service.
+            let ports = spec.ports.iter().flatten().filter(|port| is_tcp(port));
+            let ports = ports.filter_map(|port| port.node_port);
             for port in ports.filter_map(|port| u16::try_from(port).ok()) {
                 self.by_node_port.insert(port, id);
             }

@@ -33,6 +33,13 @@ fn each_new_connection_goes_to_a_drawn_endpoint() {
 }
 
 #[test]
+fn a_port_of_another_protocol_refuses() {
+    let udp = json!({"name": "http", "port": 80, "nodePort": NODE_PORT, "protocol": "UDP"});
+    let mut rig = three_pods("1.37", json!({"ports": [udp]}));
+    assert_eq!(status(&rig.get(1, NODE_PORT)), Err(CallFailure::Refused));
+}
+
+#[test]
 fn a_closed_port_and_a_service_without_endpoints_refuse() {
     let mut rig = Rig::new("1.37");
     assert_eq!(status(&rig.get(1, NODE_PORT)), Err(CallFailure::Refused));
