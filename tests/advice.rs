@@ -123,7 +123,7 @@ const ENV: &str = "env: [{name: P, valueFrom: {secretKeyRef: {name: db, key: p}}
     &with_container("ports: [{containerPort: 80, hostPort: 8080}]"), "spread::after_rollout",
     "never-ready Deployment spec.template.spec.containers[0].ports[0].hostPort")]
 #[case::large_request(
-    &with_container("resources: {requests: {cpu: 900}}"), "spread::after_rollout",
+    &with_container("resources: {requests: {cpu: 5}}"), "spread::after_rollout",
     "never-ready Deployment spec.template.spec.containers[0].resources.requests.cpu")]
 #[case::missing_secret(
     &with_container(ENV), "spread::distinct_nodes",

@@ -1,5 +1,7 @@
 //! A booted cluster: its nodes, system namespaces, classes and the add-ons that kind would get.
 
+use std::collections::BTreeMap;
+
 use super::profile::Profile;
 use super::system_objects;
 use super::world::World;
@@ -62,6 +64,26 @@ impl ClusterSpec {
 }
 
 impl NodeSpec {
+    /// The labels of its Node: the kubelet's, kubeadm's and kind's own.
+    pub fn labels(&self, profile: Profile) -> BTreeMap<String, String> {
+        let mut labels = vec![
+            ("kubernetes.io/hostname", self.name.as_str()),
+            ("kubernetes.io/os", "linux"),
+            ("kubernetes.io/arch", "amd64"),
+            ("beta.kubernetes.io/os", "linux"),
+            ("beta.kubernetes.io/arch", "amd64"),
+        ];
+        if self.control_plane {
+            labels.push(("node-role.kubernetes.io/control-plane", ""));
+            labels.push(("ingress-ready", "true"));
+            // kubeadm dropped the old label in 1.24.
+            if !profile.at_least(24) {
+                labels.push(("node-role.kubernetes.io/master", ""));
+            }
+        }
+        labels.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+    }
+
     fn new(name: String, index: usize, control_plane: bool) -> Self {
         NodeSpec {
             name,

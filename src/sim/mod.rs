@@ -30,4 +30,5 @@ pub use event::{Event, Subscriber};
 pub use fact::{Fact, FactKind};
 pub use queue::Queue;
 pub use trace::Trace;
+pub use volumes::has_driver;
 pub use world::{Output, World};

@@ -17,7 +17,7 @@ pub struct UnmodelledField {
     /// Where it is written.
     pub location: Location,
     /// What it may change: `scheduling`, `lifecycle`, `traffic`, `scaling`, `storage`, `tls`; none for
-    /// custom resources, whose meaning is unknown.
+    /// kinds that turn no scenario by themselves.
     pub aspects: &'static [&'static str],
 }
 

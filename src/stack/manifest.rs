@@ -18,6 +18,12 @@ pub struct Location {
     pub line: usize,
 }
 
+impl std::fmt::Display for Location {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.file.display(), self.line)
+    }
+}
+
 /// One object of a stack.
 #[derive(Clone, Debug)]
 pub struct Manifest {

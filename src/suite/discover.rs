@@ -2,6 +2,7 @@
 
 mod dangling;
 mod database;
+mod door;
 mod env;
 mod front;
 
@@ -13,7 +14,8 @@ use crate::k8s::{Rounding, scaled_value};
 use crate::stack::Stack;
 
 use super::autoscaler::Autoscaler;
-use super::target::{IngressHost, Mount, NoDatabase, StackTarget, Workload, WorkloadKind};
+use super::classes::OtherIngress;
+use super::target::{IngressHost, Mount, NoDatabase, StackTarget, WayIn, Workload, WorkloadKind};
 
 pub use dangling::Dangling;
 pub(super) use dangling::{
@@ -25,6 +27,8 @@ pub(super) use dangling::{
 pub enum NoTarget {
     /// Nobody outside the cluster can reach the stack. With the Service that users would want to.
     NoWayIn(Option<ObjectRef>, String),
+    /// No way in that scenarios could take; the custom resource may be one, for it does as is said.
+    OtherDoor(ObjectRef, String),
     /// What users reach is of a kind that scenarios cannot act on.
     NotJudged(String),
     /// The Service that users reach selects no pod of the stack.
@@ -49,7 +53,36 @@ pub fn discover(objects: &[(ObjectRef, &Value)]) -> Result<StackTarget, NoTarget
         Ok(database) => (Some(database), NoDatabase::default()),
         Err(reason) => (None, reason),
     };
-    Ok(StackTarget { front, database, no_database, hosts: ingress_hosts(objects) })
+    let hosts = ingress_hosts(objects);
+    Ok(StackTarget { front, database, no_database, hosts, other_ingresses: Vec::new() })
+}
+
+/// As `discover`, where the Ingresses `others` are not served: users come in through them only if there
+/// is no other Ingress that leads to a workload.
+///
+/// # Errors
+/// As `discover`.
+pub(super) fn discover_served(
+    objects: &[(ObjectRef, &Value)],
+    others: Vec<OtherIngress>,
+) -> Result<StackTarget, NoTarget> {
+    let is_other = |object: &ObjectRef| others.iter().any(|other| other.ingress == *object);
+    let own: Vec<_> = objects.iter().filter(|(object, _)| !is_other(object)).cloned().collect();
+    let by_ingress = |target: &StackTarget| matches!(target.front.way_in, WayIn::Ingress(_));
+    let mut target = match discover(&own) {
+        Ok(target) if by_ingress(&target) => target,
+        found if others.is_empty() => return found,
+        _ => {
+            let mut target = discover(objects)?;
+            if by_ingress(&target) {
+                target.front.way_in = WayIn::OtherIngress;
+            }
+            target
+        }
+    };
+    target.hosts = ingress_hosts(&own);
+    target.other_ingresses = others;
+    Ok(target)
 }
 
 type Found<'a> = (&'a ObjectRef, &'a Value);

@@ -51,13 +51,27 @@ pub(super) fn target_of(
         let reason = format!("the {} engine does not offer {need:?}", engine.name());
         return Err(Stop::ignored(reason));
     }
-    request.target().map_err(|missing| match missing {
+    request.target().map_err(|missing| without_target(request, missing))
+}
+
+/// The verdict on a stack in which there is nothing to act on.
+pub(super) fn without_target(request: &RunRequest, missing: NoTarget) -> Stop {
+    match missing {
         NoTarget::NoWayIn(service, seen) => {
             let at = service.as_ref().map(|service| (service, "metadata.name"));
             Stop::failed("a way in from outside the cluster", seen).because(blame::cause_in(
                 &request.stack,
                 CauseClass::NoIngress,
                 at,
+            ))
+        }
+        NoTarget::OtherDoor(door, seen) => {
+            let manifest = request.stack.manifest(&door);
+            let at = manifest.map_or_else(String::new, |door| format!("{}: ", door.locate("")));
+            Stop::unknown(format!(
+                "{at}{door} {seen}, and may lead users to it: Seatrial reaches stacks \
+                 through Ingresses of ingress-nginx and node ports alone, on every engine; with one \
+                 of them besides, --engine kind or kubeconfig tells"
             ))
         }
         NoTarget::NoPods(service, seen) => {
@@ -70,7 +84,7 @@ pub(super) fn target_of(
             blame::dangles(&request.stack, CauseClass::NotServed, expected, &found)
         }
         NoTarget::NotJudged(reason) => Stop::ignored(reason),
-    })
+    }
 }
 
 /// The phases of one trial. `on_ready` is called when setup has brought the stack up.

@@ -14,7 +14,8 @@ use crate::observe::{Cause, Requests, RunOutcome, ScenarioOutcome, Verdict};
 use crate::stack::Stack;
 
 use super::artifacts::Artifacts;
-use super::discover::{NoTarget, discover, objects_of};
+use super::classes::other_ingresses;
+use super::discover::{NoTarget, discover_served, objects_of};
 use super::scenario::{Scenario, Suite};
 use super::select::select;
 use super::sim;
@@ -76,7 +77,12 @@ impl RunRequest {
     /// # Errors
     /// What is missing.
     pub(super) fn target(&self) -> Result<StackTarget, NoTarget> {
-        discover(&objects_of(&self.stack))
+        let others = match self.engine {
+            // It may have classes that the stack does not tell of.
+            EngineChoice::Kubeconfig => Vec::new(),
+            EngineChoice::Sim | EngineChoice::Kind => other_ingresses(&self.stack),
+        };
+        discover_served(&objects_of(&self.stack), others)
     }
 }
 

@@ -109,6 +109,9 @@ impl Trial {
             }
             WayIn::Ingress(None) => Ok(Door { host: authority(&doors.http), target: doors.http }),
             WayIn::NodePort => self.node_port(front).await,
+            WayIn::OtherIngress => Err(self
+                .left_to_others()
+                .unwrap_or_else(|| Stop::errored("no Ingress of another class is known"))),
         }
     }
 

@@ -1,24 +1,26 @@
 //! A trial on the simulator: a cluster and a runtime of its own, and what the model lacks.
 
+mod claims;
+mod cluster;
+mod programs;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
 use crate::base::{Error, ObjectRef};
 use crate::engine::Engine;
-use crate::engine::sim::{self, ClusterSpec, SimEngine, has_model};
-use crate::k8s::image_reference;
+use crate::engine::sim::{self, ClusterSpec, SimEngine};
 use crate::observe::CauseClass;
 use crate::stack::{Manifest, UnmodelledField};
 
 use super::artifacts::Artifacts;
-use super::discover::target_port;
-use super::judge::{Around, judge};
+use super::discover::NoTarget;
+use super::judge::{Around, judge, without_target};
 use super::run::{Job, Judged, RunRequest};
-use super::scenario::{Aspect, Scenario};
-use super::target::{Front, StackTarget};
+use super::scenario::Scenario;
+use super::target::{StackTarget, Workload};
 
 /// Worker nodes of the simulated cluster, as in the kind configuration.
 const N_WORKERS: usize = 3;
@@ -32,11 +34,16 @@ pub(super) fn run_trial(
     job: &Job<'_>,
     artifacts: Option<&Artifacts>,
 ) -> Result<Judged, Error> {
-    let lacks = without_model(request, job.scenario);
-    if let Some(unknown) = lacks.or_else(|| unmodelled_fields(request, job.scenario)) {
-        return Ok(Judged::without_cluster(unknown));
+    if let Err(missing @ NoTarget::OtherDoor(..)) = request.target() {
+        return Ok(Judged::from_stop(without_target(request, missing)));
     }
     let spec = cluster_spec(request);
+    let lacks = programs::without_model(request)
+        .or_else(|| unmodelled_fields(request, job.scenario))
+        .or_else(|| cluster::lacks(request, job.scenario, &spec));
+    if let Some(unknown) = lacks {
+        return Ok(Judged::without_cluster(unknown));
+    }
     let run = sim::run(&spec, job.seed, async |engine: Arc<SimEngine>| {
         let cluster = Arc::clone(&engine) as Arc<dyn Engine>;
         let around = Around { artifacts, ..Around::nothing() };
@@ -79,13 +86,27 @@ fn unmodelled_fields(request: &RunRequest, scenario: &Scenario) -> Option<String
     let fields: Vec<_> = request.stack.unmodelled().into_iter().filter(matters).collect();
     let lines = fields.iter().map(|field| {
         let path = if field.path.is_empty() { "the whole kind" } else { &field.path };
-        let at = format!("{}:{}", field.location.file.display(), field.location.line);
-        format!("{at}: {path} of {} ({})", field.object, field.aspects.join(", "))
+        format!("{}: {path} of {} ({})", field.location, field.object, field.aspects.join(", "))
     });
     let lines: Vec<_> = lines.collect();
+    let manifests = fields.iter().filter_map(|field| request.stack.manifest(&field.object));
+    let tells = match manifests.into_iter().any(Manifest::is_custom) {
+        true => "a cluster with the controllers of these kinds tells, --engine kubeconfig",
+        false => "a real cluster tells, --engine kind",
+    };
     (!lines.is_empty()).then(|| {
-        format!("the simulator does not act on what this depends on:\n{}", lines.join("\n"))
+        format!(
+            "the simulator does not act on what this depends on ({tells}):\n{}",
+            lines.join("\n")
+        )
     })
+}
+
+/// The workloads that have to run.
+fn workloads(target: &StackTarget) -> impl Iterator<Item = &Workload> {
+    let front = &target.front.workload;
+    let database = target.database.iter().filter(|database| !database.is(front));
+    std::iter::once(front).chain(database)
 }
 
 /// A custom resource that names a Secret or ConfigMap for want of which `judged` is what it is, or an
@@ -158,119 +179,4 @@ fn holds(value: &Value, text: &str) -> bool {
         Value::Object(map) => map.values().any(|each| holds(each, text)),
         _ => false,
     }
-}
-
-/// The programs that `scenario` needs and that have no model, as a message.
-fn without_model(request: &RunRequest, scenario: &Scenario) -> Option<String> {
-    let target = request.target().ok()?;
-    let endless = init_images_without_model(request, &target);
-    if !endless.is_empty() {
-        return Some(format!(
-            "no program model for {}: whether and when these init containers end is not known",
-            endless.into_iter().collect::<Vec<_>>().join(", ")
-        ));
-    }
-    if !scenario.aspects.contains(&Aspect::Traffic) && !is_probed(request, &target) {
-        return None;
-    }
-    let missing = images_without_model(request, &target);
-    let first = missing.first()?;
-    let repository = first.split('@').next().unwrap_or(first);
-    let repository = match repository.rsplit_once(':') {
-        Some((name, tag)) if !tag.contains('/') => name,
-        _ => repository,
-    };
-    let port = declared_port(request, &target, first).unwrap_or(8080);
-    Some(format!(
-        "no program model for {}: what the pods answer is not known\n\
-         add to seatrial.toml:\n\
-         [[app]]\n\
-         image = \"{repository}\"\n\
-         port = {port}\n\
-         start_ms = 1000\n\
-         cpu_per_request_ms = 5\n\
-         memory_mib = 64",
-        missing.iter().cloned().collect::<Vec<_>>().join(", ")
-    ))
-}
-
-/// The port that a container of `image` listens on, as far as it is told: where the front's Service
-/// leads to, or the only one that is declared.
-fn declared_port(request: &RunRequest, target: &StackTarget, image: &str) -> Option<u64> {
-    let front = &target.front;
-    let mut workloads = std::iter::once(&front.workload).chain(&target.database);
-    workloads.find_map(|workload| {
-        let manifest = request.stack.manifest(&workload.reference())?;
-        let containers = manifest.value.pointer("/spec/template/spec/containers")?.as_array()?;
-        let idx = containers.iter().position(|each| each["image"] == image)?;
-        let ports = containers.get(idx)?["ports"].as_array().map_or(&[][..], Vec::as_slice);
-        if workload.is(&front.workload) && idx == workload.container {
-            return match served_port(request, front)? {
-                IntOrString::Int(number) => u64::try_from(number).ok(),
-                IntOrString::String(name) => {
-                    ports.iter().find(|port| port["name"] == *name)?["containerPort"].as_u64()
-                }
-            };
-        }
-        match ports {
-            [port] => port["containerPort"].as_u64(),
-            _ => None,
-        }
-    })
-}
-
-/// Where the front's Service leads to in its pods.
-fn served_port(request: &RunRequest, front: &Front) -> Option<IntOrString> {
-    let service = ObjectRef::new("Service", &front.workload.namespace, &front.service);
-    let ports = request.stack.manifest(&service)?.value.pointer("/spec/ports")?.as_array()?;
-    let port = ports.iter().find(|port| port["port"].as_i64() == Some(front.port))?;
-    Some(target_port(Some(port)))
-}
-
-fn images_without_model(request: &RunRequest, target: &StackTarget) -> BTreeSet<String> {
-    let workloads = std::iter::once(&target.front.workload).chain(&target.database);
-    workloads
-        .flat_map(|workload| workload.containers.iter().map(|(_, image)| image))
-        .filter(|image| can_run(image) && !has_model(image, &request.apps))
-        .cloned()
-        .collect()
-}
-
-/// An image without a valid name never runs, whatever is in it.
-fn can_run(image: &str) -> bool {
-    image_reference(image).is_ok()
-}
-
-/// The images of init containers that have no built-in model: what `seatrial.toml` describes are
-/// servers, which do not end.
-fn init_images_without_model(request: &RunRequest, target: &StackTarget) -> BTreeSet<String> {
-    let workloads = std::iter::once(&target.front.workload).chain(&target.database);
-    let references: Vec<_> = workloads.map(|workload| workload.reference()).collect();
-    let manifests = request.stack.objects().iter();
-    let containers = manifests
-        .filter(|manifest| references.contains(&manifest.object_ref))
-        .filter_map(|manifest| manifest.value.pointer("/spec/template/spec/initContainers"))
-        .filter_map(Value::as_array)
-        .flatten();
-    containers
-        // A sidecar need not end.
-        .filter(|container| container["restartPolicy"] != "Always")
-        .filter_map(|container| container["image"].as_str())
-        .filter(|image| can_run(image) && !has_model(image, &[]))
-        .map(str::to_owned)
-        .collect()
-}
-
-/// Whether readiness depends on what the front's programs answer.
-fn is_probed(request: &RunRequest, target: &StackTarget) -> bool {
-    let front = target.front.workload.reference();
-    let manifest = request.stack.objects().iter().find(|m| m.object_ref == front);
-    let containers = manifest
-        .and_then(|manifest| manifest.value.pointer("/spec/template/spec/containers"))
-        .and_then(Value::as_array);
-    containers.into_iter().flatten().any(|container| {
-        ["readinessProbe", "livenessProbe", "startupProbe"]
-            .iter()
-            .any(|probe| container.get(probe).is_some())
-    })
 }

@@ -6,6 +6,7 @@ use crate::base::ObjectRef;
 use crate::observe::container_field;
 
 use super::autoscaler::Autoscaler;
+use super::classes::OtherIngress;
 use super::routes::Routes;
 
 /// The parts of a stack that scenarios act on.
@@ -17,8 +18,10 @@ pub struct StackTarget {
     pub database: Option<Workload>,
     /// Why no database was found; empty where one was.
     pub no_database: NoDatabase,
-    /// Hosts of all Ingresses.
+    /// Hosts of all Ingresses of ingress-nginx.
     pub hosts: Vec<IngressHost>,
+    /// The other Ingresses, which nobody here serves.
+    pub other_ingresses: Vec<OtherIngress>,
 }
 
 /// Why no workload of the stack is known as the database.
@@ -29,11 +32,13 @@ pub struct NoDatabase {
     /// What the name that the front is told of may be the name of, in the cluster's DNS: Services
     /// that are not of the stack, or select no workload of it.
     pub services: Vec<ObjectRef>,
+    /// The variable that names a host which is no Service of the stack, if it has one, and that host.
+    pub elsewhere: Option<(String, String)>,
 }
 
 impl NoDatabase {
     pub(super) fn because(why: impl Into<String>) -> Self {
-        NoDatabase { why: why.into(), services: Vec::new() }
+        NoDatabase { why: why.into(), ..NoDatabase::default() }
     }
 
     /// With `what` before the reason.
@@ -68,6 +73,8 @@ pub enum WayIn {
     Ingress(Option<IngressHost>),
     /// A port of the nodes.
     NodePort,
+    /// An Ingress that is not ingress-nginx's.
+    OtherIngress,
 }
 
 impl Front {

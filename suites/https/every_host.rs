@@ -23,6 +23,9 @@ async fn run(trial: &Trial) -> Result<Held, Stop> {
         hosts::serves(trial, host, hosts::page(trial, host)).await?;
         certificates::judge(trial, host).await?;
     }
+    if let Some(unknown) = trial.left_to_others() {
+        return Err(unknown);
+    }
     let names: Vec<_> = all.iter().map(|host| host.host.as_str()).collect();
     Ok(format!("{} of {} hosts in order: {}", names.len(), names.len(), names.join(", ")))
 }

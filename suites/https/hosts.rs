@@ -25,6 +25,9 @@ pub fn hosts(trial: &Trial) -> Result<&[IngressHost], Stop> {
     if !hosts.is_empty() {
         return Ok(hosts);
     }
+    if let Some(unknown) = trial.left_to_others() {
+        return Err(unknown);
+    }
     Err(trial.failed(
         CauseClass::NoIngress,
         "an Ingress with a host",

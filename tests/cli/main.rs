@@ -214,7 +214,7 @@ spec:
   template:
     metadata: {labels: {app: web}}
     spec:
-      containers: [{name: web, image: 'example.com/web:1'}]
+      containers: [{name: web, image: 'nginx:1.27'}]
 ---
 apiVersion: v1
 kind: Service

@@ -15,6 +15,6 @@ mod transport;
 
 pub use crate::sim::apps::GenericApp;
 pub use crate::sim::profile::Profile;
-pub use crate::sim::{ClusterSpec, NodeSpec};
+pub use crate::sim::{ClusterSpec, NodeSpec, has_driver};
 pub use engine::{SimEngine, has_model};
 pub use run::{SimRun, run};

@@ -202,14 +202,20 @@ pub(super) fn whole_kind(group: &str, kind: &str) -> Coverage {
         ("ceph.rook.io", "CephFilesystem" | "CephBlockPool" | "CephCluster") => Modelled,
         ("apiextensions.k8s.io", _) => Modelled,
         ("rbac.authorization.k8s.io", _) => Inert,
-        ("", "Event" | "Endpoints" | "PodTemplate") => Inert,
-        ("discovery.k8s.io" | "events.k8s.io" | "coordination.k8s.io", _) => Inert,
+        ("", "Event" | "PodTemplate") => Inert,
+        ("events.k8s.io" | "coordination.k8s.io", _) => Inert,
+        // Addresses written by hand lead to what is not of the stack.
+        ("", "Endpoints") | ("discovery.k8s.io", _) => Unmodelled(ALL),
         ("apps", "DaemonSet") => Unmodelled(&[SCHEDULING, LIFECYCLE, TRAFFIC]),
         ("batch", _) => Unmodelled(&[LIFECYCLE, STORAGE]),
         ("", "ReplicationController") => Unmodelled(&[LIFECYCLE, TRAFFIC, SCALING]),
         ("admissionregistration.k8s.io", _) => Unmodelled(ALL),
-        // What a custom resource does is unknown; it is listed and turns no scenario by itself.
-        (group, _) if !crate::k8s::served::is_built_in_group(group) => Unmodelled(&[]),
+        // These say what Prometheus reads and when it warns (Prometheus Operator, `Documentation/api.md`).
+        ("monitoring.coreos.com", _) => Inert,
+        // It makes Secrets (<https://cert-manager.io/docs/usage/certificate>), and `suite::sim` looks
+        // whether one is missed.
+        ("cert-manager.io", _) => Unmodelled(&[]),
+        // Whatever a controller makes of a custom resource: policies, routes, sidecars, replicas.
         _ => Unmodelled(ALL),
     }
 }

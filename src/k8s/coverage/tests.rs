@@ -64,8 +64,22 @@ fn the_longest_row_decides() {
     let rewrite = "metadata.annotations.nginx.ingress.kubernetes.io/rewrite-target";
     let (_, coverage) = of("networking.k8s.io", "Ingress", rewrite);
     assert_eq!(coverage, Unmodelled(&[TRAFFIC, TLS]));
-    assert_eq!(of_kind("example.com", "Widget"), Some(Unmodelled(&[])));
     assert_eq!(of_kind("apps", "Deployment"), None);
+}
+
+#[test]
+fn a_custom_kind_may_change_anything_unless_it_only_observes_or_makes_secrets() {
+    for (group, kind, coverage) in [
+        ("cilium.io", "CiliumNetworkPolicy", Unmodelled(ALL)),
+        ("keda.sh", "ScaledObject", Unmodelled(ALL)),
+        ("gateway.networking.k8s.io", "HTTPRoute", Unmodelled(ALL)),
+        ("ceph.rook.io", "CephObjectStore", Unmodelled(ALL)),
+        ("ceph.rook.io", "CephBlockPool", Modelled),
+        ("cert-manager.io", "Certificate", Unmodelled(&[])),
+        ("monitoring.coreos.com", "ServiceMonitor", Inert),
+    ] {
+        assert_eq!(of_kind(group, kind), Some(coverage), "{kind}");
+    }
 }
 
 #[test]

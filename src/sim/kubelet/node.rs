@@ -36,7 +36,7 @@ pub(super) fn register(agent: &mut Agent, index: usize, single_node: bool, cx: &
     let node = Node {
         metadata: ObjectMeta {
             name: Some(agent.spec.name.clone()),
-            labels: Some(labels(agent)),
+            labels: Some(agent.spec.labels(agent.profile)),
             ..ObjectMeta::default()
         },
         spec: Some(NodeSpec {
@@ -195,28 +195,6 @@ fn conditions(old: &[NodeCondition], now: SimTime) -> Vec<NodeCondition> {
             }
         })
         .collect()
-}
-
-fn labels(agent: &Agent) -> BTreeMap<String, String> {
-    let mut labels: BTreeMap<String, String> = [
-        ("kubernetes.io/hostname", agent.spec.name.as_str()),
-        ("kubernetes.io/os", "linux"),
-        ("kubernetes.io/arch", "amd64"),
-        ("beta.kubernetes.io/os", "linux"),
-        ("beta.kubernetes.io/arch", "amd64"),
-    ]
-    .into_iter()
-    .map(|(key, value)| (key.to_owned(), value.to_owned()))
-    .collect();
-    if agent.spec.control_plane {
-        labels.insert("node-role.kubernetes.io/control-plane".to_owned(), String::new());
-        labels.insert("ingress-ready".to_owned(), "true".to_owned());
-        // kubeadm dropped the old label in 1.24.
-        if !agent.profile.at_least(24) {
-            labels.insert("node-role.kubernetes.io/master".to_owned(), String::new());
-        }
-    }
-    labels
 }
 
 /// kubeadm's taints: `master` up to 1.24, `control-plane` from 1.24; kind drops them on a cluster of

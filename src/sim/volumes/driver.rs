@@ -18,6 +18,11 @@ pub(super) const ROOK_GROUP: &str = "ceph.rook.io";
 /// kind's built-in provisioner.
 pub(super) const LOCAL_PATH: &str = "rancher.io/local-path";
 
+/// Whether a driver of the simulated cluster makes volumes for `provisioner`.
+pub fn has_driver(provisioner: &str) -> bool {
+    Driver::of(provisioner).is_some()
+}
+
 /// A driver that makes volumes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Driver {

@@ -27,6 +27,7 @@ use super::bootstrap::ClusterSpec;
 use super::context::Cx;
 use attach::{AttachStep, Attachments, attaching_driver};
 use driver::Driver;
+pub use driver::has_driver;
 use expand::{ExpandStep, Expansions};
 use provision::{ProvisionStep, Provisioning};
 use rook::{Operator, OperatorStep};

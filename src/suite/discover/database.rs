@@ -51,7 +51,10 @@ pub(super) fn database(
                 Ok(value) => place.at(value),
                 Err(why) => Err(NoDatabase::because(why)),
             };
-            return found.map_err(|none| none.of(&format!("{name} of {reference}")));
+            return found.map_err(|none| NoDatabase {
+                elsewhere: none.elsewhere.clone().map(|(_, host)| (name.clone(), host)),
+                ..none.of(&format!("{name} of {reference}"))
+            });
         }
         if let Some(source) = containers().find_map(unknown) {
             let why =
@@ -114,7 +117,8 @@ impl Place<'_> {
         }
         let Some((service, manifest)) = self.service(&host) else {
             let why = format!("names {host}, which is no Service of the stack");
-            return Err(NoDatabase { why, services: self.names(&host) });
+            let elsewhere = Some((String::new(), host.clone()));
+            return Err(NoDatabase { why, services: self.names(&host), elsewhere });
         };
         let mut found =
             workload_behind(self.objects, service, manifest).ok_or_else(|| NoDatabase {
@@ -122,6 +126,7 @@ impl Place<'_> {
                     "names {service}, which selects no Deployment or StatefulSet of the stack"
                 ),
                 services: vec![service.clone()],
+                elsewhere: None,
             })?;
         if found.is(front) {
             let why = format!("names {service}, the front itself");

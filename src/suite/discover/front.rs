@@ -12,6 +12,7 @@ use crate::suite::target::{Front, Program, WayIn, Workload};
 
 use super::dangling::backend_without_service;
 use super::database::is_engine;
+use super::door::other_door;
 use super::{
     Found, NoTarget, autoscaler_of, image_name, ingress_hosts, is_custom, items, listening,
     of_kind, selects, surge_of, target_port, text, workload_behind,
@@ -70,7 +71,7 @@ pub(super) fn front(objects: &[(ObjectRef, &Value)]) -> Result<Front, NoTarget> 
         }
     }
     let dangling = || backend_without_service(objects).map(Box::new).map(NoTarget::Dangling);
-    Err(unusable.or_else(dangling).unwrap_or_else(|| {
+    Err(unusable.or_else(dangling).or_else(|| other_door(objects)).unwrap_or_else(|| {
         NoTarget::NoWayIn(
             closed_door(objects),
             "the stack has no front door: no Ingress that names one of its Services, and no \

@@ -36,6 +36,7 @@ fn host_of(front: &Front) -> Option<&str> {
     match &front.way_in {
         WayIn::Ingress(host) => host.as_ref().map(|host| host.host.as_str()),
         WayIn::NodePort => Some("a node port"),
+        WayIn::OtherIngress => None,
     }
 }
 

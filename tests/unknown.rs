@@ -1,0 +1,262 @@
+//! What the simulated cluster cannot tell for the user's own: programs that no model knows, custom
+//! resources, doors and Ingresses of others, and what only that cluster has. The verdict is `unknown`.
+
+mod support;
+
+use rstest::rstest;
+use seatrial::observe::Verdict::{self, Failed, Passed, Unknown};
+
+/// The verdict and the message of `scenario` on `yaml`.
+fn judged(yaml: &str, scenario: &str) -> (Verdict, String) {
+    let request = support::request_for(yaml, &[scenario]);
+    let run = seatrial::suite::run(&request, &mut |_| {}).unwrap_or_else(|error| panic!("{error}"));
+    (run.scenarios[0].verdict, run.scenarios[0].message.clone())
+}
+
+/// Three replicas of nginx behind a node port.
+const NGINX: &str = "apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {type: NodePort, selector: {app: web}, ports: [{name: http, port: 80}]}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  replicas: 3
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers:
+      - name: web
+        image: nginx:1.27
+";
+
+/// Asserts that `scenario` is not judged on `yaml`, and that it says so with `told`.
+#[track_caller]
+fn assert_unknown(yaml: &str, scenario: &str, told: &str) {
+    let (verdict, message) = judged(yaml, scenario);
+    assert_eq!(verdict, Unknown, "{scenario}: {message}");
+    assert!(message.contains(told), "{scenario}: {message}");
+}
+
+#[rstest]
+#[case("spread::distinct_nodes")]
+#[case("rollout::ready_capacity")]
+fn a_program_that_may_end_at_once_is_not_taken_to_run(#[case] scenario: &str) {
+    assert_eq!(judged(NGINX, scenario).0, Passed);
+    let ends = NGINX.replace("nginx:1.27", "alpine:3.20");
+    let told = "alpine:3.20 (container web of Deployment default/web, ";
+    assert_unknown(&ends, scenario, told);
+    assert_unknown(&ends, scenario, "stack.yaml:17)");
+    assert_unknown(&ends, scenario, "[[app]]\nimage = \"alpine\"");
+    // One that need not be asked, beside one that is known.
+    let beside = format!("{NGINX}      - {{name: agent, image: 'example.com/agent:1'}}\n");
+    assert_unknown(&beside, scenario, "example.com/agent:1 (container agent of ");
+}
+
+const DENY_ALL: &str = "---
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: deny-all}
+spec: {endpointSelector: {}, ingressDeny: [{fromEntities: [all]}]}
+";
+const MONITOR: &str = "---
+apiVersion: monitoring.coreos.com/v1
+kind: ServiceMonitor
+metadata: {name: web}
+spec: {selector: {matchLabels: {app: web}}, endpoints: [{port: http}]}
+";
+
+#[rstest]
+#[case("spread::distinct_nodes")]
+#[case("readiness::gate")]
+fn a_custom_resource_may_change_what_is_judged_unless_it_only_observes(#[case] scenario: &str) {
+    let told = "stack.yaml:19: the whole kind of CiliumNetworkPolicy default/deny-all ";
+    assert_unknown(&format!("{NGINX}{DENY_ALL}"), scenario, told);
+    let watched = judged(&format!("{NGINX}{MONITOR}"), scenario);
+    assert_eq!(watched, judged(NGINX, scenario));
+}
+
+const ROUTE: &str = "---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: web}
+spec:
+  parentRefs: [{name: gw}]
+  rules: [{backendRefs: [{name: web, port: 80}]}]
+";
+const INGRESS_ROUTE: &str = "---
+apiVersion: traefik.io/v1alpha1
+kind: IngressRoute
+metadata: {name: web}
+spec:
+  routes: [{match: 'Host(`web.example.com`)', kind: Rule, services: [{name: web, port: 80}]}]
+";
+
+#[rstest]
+#[case(ROUTE, "stack.yaml:19: HTTPRoute default/web names Service default/web")]
+#[case(INGRESS_ROUTE, "stack.yaml:19: IngressRoute default/web names Service default/web")]
+fn a_custom_resource_may_be_the_front_door(#[case] route: &str, #[case] told: &str) {
+    let closed = NGINX.replace("type: NodePort, ", "");
+    for scenario in ["spread::distinct_nodes", "https::serves"] {
+        assert_unknown(&format!("{closed}{route}"), scenario, told);
+        for other in ["", MONITOR] {
+            assert_eq!(judged(&format!("{closed}{other}"), scenario).0, Failed);
+        }
+    }
+}
+
+const INGRESS: &str = "---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata:
+  name: web
+spec:
+  ingressClassName: nginx
+  rules:
+  - host: web.example.com
+    http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}]}
+";
+const CLASS: &str = "---
+apiVersion: networking.k8s.io/v1
+kind: IngressClass
+metadata: {name: CLASS}
+spec: {controller: k8s.io/ingress-nginx}
+";
+
+/// [`INGRESS`] as another object, of the class `alb`, for another host.
+fn ingress_of_alb() -> String {
+    let other = INGRESS.replace("name: web\nspec", "name: alb\nspec");
+    other.replace("web.example.com", "alb.example.com").replace("Name: nginx", "Name: alb")
+}
+
+#[test]
+fn an_ingress_of_another_class_is_not_judged() {
+    let closed = NGINX.replace("type: NodePort, ", "");
+    let spec = "stack.yaml:24: spec.ingressClassName of Ingress default/web is alb";
+    let old =
+        "stack.yaml:23: metadata.annotations.kubernetes.io/ingress.class of Ingress default/web";
+    let annotated = INGRESS.replace("  ingressClassName: nginx\n", "").replace(
+        "name: web\nspec",
+        "name: web\n  annotations: {kubernetes.io/ingress.class: alb}\nspec",
+    );
+    let classed = INGRESS.replace("Name: nginx", "Name: alb");
+    // A node port beside it is not how users come in.
+    for stack in [&closed, NGINX] {
+        for scenario in ["readiness::gate", "https::serves"] {
+            assert_unknown(&format!("{stack}{classed}"), scenario, spec);
+            assert_unknown(&format!("{stack}{annotated}"), scenario, old);
+        }
+        assert_eq!(judged(&format!("{stack}{classed}"), "spread::distinct_nodes").0, Passed);
+    }
+}
+
+#[test]
+fn an_ingress_of_nginx_counts_beside_others() {
+    let closed = NGINX.replace("type: NodePort, ", "");
+    let tls = INGRESS.replace("  rules:", "  tls: [{hosts: [web.example.com]}]\n  rules:");
+    let both = format!("{closed}{}{tls}", ingress_of_alb());
+    for scenario in ["https::serves", "https::redirect"] {
+        assert_eq!(judged(&both, scenario).0, Passed, "{scenario}");
+    }
+    let renamed = tls.replace("Name: nginx", "Name: internal");
+    let named = format!("{closed}{renamed}{}", CLASS.replace("CLASS", "internal"));
+    assert_eq!(judged(&named, "https::serves").0, Passed);
+    assert_eq!(judged(&format!("{closed}{renamed}"), "https::serves").0, Unknown);
+    let classless = tls.replace("  ingressClassName: nginx\n", "");
+    assert_eq!(judged(&format!("{closed}{classless}"), "https::serves").0, Passed);
+}
+
+/// [`NGINX`] with `field` in its pods.
+fn pods_with(field: &str) -> String {
+    NGINX.replace("    spec:\n", &format!("    spec:\n      {field}\n"))
+}
+
+const ZONES: &str = "topologySpreadConstraints: [{maxSkew: 1, whenUnsatisfiable: DoNotSchedule, \
+                     topologyKey: topology.kubernetes.io/zone, labelSelector: {matchLabels: {app: web}}}]";
+const ON_SSD: &str = "affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: \
+                      {nodeSelectorTerms: [{matchExpressions: [{key: disktype, operator: Exists}]}]}}}";
+
+#[rstest]
+#[case::label(
+    "nodeSelector: {disktype: ssd}",
+    "nodeSelector of Deployment default/web asks for labels"
+)]
+#[case::arch("nodeSelector: {kubernetes.io/arch: arm64}", "nodeSelector of Deployment default/web")]
+#[case::affinity(ON_SSD, "nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution of ")]
+#[case::zones(ZONES, "is about topology.kubernetes.io/zone")]
+#[case::node("nodeName: node-7", "names node-7")]
+fn a_node_that_only_the_own_cluster_has_is_not_missed(#[case] field: &str, #[case] told: &str) {
+    assert_unknown(&pods_with(field), "spread::distinct_nodes", told);
+    assert_unknown(&pods_with(field), "spread::distinct_nodes", "stack.yaml:15: ");
+}
+
+#[rstest]
+#[case("limits: {nvidia.com/gpu: 1}", "resources.limits.nvidia.com/gpu of ")]
+#[case("requests: {cpu: 12}", "asks for 12, which no node has")]
+fn a_resource_that_only_the_own_cluster_has_is_not_missed(#[case] field: &str, #[case] told: &str) {
+    let yaml = format!("{NGINX}        resources: {{{field}}}\n");
+    assert_unknown(&yaml, "spread::distinct_nodes", told);
+}
+
+const CLAIM: &str = "---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: data}
+spec: {storageClassName: gp3, accessModes: [ReadWriteMany], resources: {requests: {storage: 1Gi}}}
+";
+const STORAGE_CLASS: &str = "---
+apiVersion: storage.k8s.io/v1
+kind: StorageClass
+metadata: {name: gp3}
+provisioner: ebs.csi.aws.com
+";
+
+#[test]
+fn a_volume_that_only_the_own_cluster_makes_is_not_missed() {
+    let claimed = pods_with("volumes: [{name: d, persistentVolumeClaim: {claimName: data}}]");
+    let claimed = format!("{claimed}{CLAIM}");
+    let told =
+        "stack.yaml:23: spec.storageClassName of PersistentVolumeClaim default/data names gp3";
+    assert_unknown(&claimed, "spread::distinct_nodes", told);
+    let told = "stack.yaml:28: provisioner of StorageClass gp3 is ebs.csi.aws.com";
+    assert_unknown(&format!("{claimed}{STORAGE_CLASS}"), "spread::distinct_nodes", told);
+    // local-path makes no volume for several nodes, and says so on a real cluster too.
+    let standard = claimed.replace("storageClassName: gp3", "storageClassName: standard");
+    assert_eq!(judged(&standard, "spread::distinct_nodes").0, Failed);
+}
+
+const ENDPOINTS: &str = "---
+apiVersion: v1
+kind: Service
+metadata: {name: db}
+spec: {ports: [{port: 3306}]}
+---
+apiVersion: v1
+kind: Endpoints
+metadata: {name: db}
+subsets: [{addresses: [{ip: 10.9.8.7}], ports: [{port: 3306}]}]
+";
+
+#[rstest]
+#[case::name("mydb.abc.eu-west-1.rds.amazonaws.com", "", "which is no Service of the stack")]
+#[case::address("10.9.8.7:3306", "", "names 10.9.8.7")]
+#[case::endpoints("db", ENDPOINTS, "the whole kind of Endpoints default/db")]
+fn a_database_elsewhere_is_not_missed(#[case] host: &str, #[case] more: &str, #[case] told: &str) {
+    let env = format!(
+        "wordpress:6.8-apache\n        env: [{{name: WORDPRESS_DB_HOST, value: '{host}'}}]"
+    );
+    let yaml = format!("{}{more}", NGINX.replace("nginx:1.27", &env));
+    assert_unknown(&yaml, "rollout::no_failed_request", told);
+    if more.is_empty() {
+        assert_unknown(
+            &yaml,
+            "persistence::posts",
+            "stack.yaml:18: WORDPRESS_DB_HOST of Deployment",
+        );
+        // Nothing asks it for a page.
+        assert_eq!(judged(&yaml, "spread::distinct_nodes").0, Passed);
+    }
+}
