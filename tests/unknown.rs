@@ -240,6 +240,18 @@ metadata: {name: db}
 subsets: [{addresses: [{ip: 10.9.8.7}], ports: [{port: 3306}]}]
 ";
 
+#[test]
+fn a_mistyped_database_in_a_namespace_of_the_stack_fails() {
+    let image = "wordpress:6.8-apache\n        env: [{name: WORDPRESS_DB_HOST, value: mysqll}]";
+    let yaml =
+        NGINX.replace("nginx:1.27", image).replace("{name: web}", "{name: web, namespace: shop}");
+    let scenario = "rollout::no_failed_request";
+    assert_unknown(&yaml, scenario, "names mysqll, which is no Service of the stack");
+    let made = format!("{yaml}---\napiVersion: v1\nkind: Namespace\nmetadata: {{name: shop}}\n");
+    let (verdict, message) = judged(&made, scenario);
+    assert_eq!(verdict, Failed, "{message}");
+}
+
 #[rstest]
 #[case::name("mydb.abc.eu-west-1.rds.amazonaws.com", "", "which is no Service of the stack")]
 #[case::address("10.9.8.7:3306", "", "names 10.9.8.7")]

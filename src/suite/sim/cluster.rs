@@ -151,6 +151,15 @@ fn beyond(container: &Container, spec: &ClusterSpec) -> Vec<(String, String)> {
 /// The host of WordPress' database, where it is none of the stack, and `scenario` depends on it.
 fn database(request: &RunRequest, scenario: &Scenario, target: &StackTarget) -> Option<String> {
     let (variable, host) = target.no_database.elsewhere.as_ref()?;
+    // A plain name is one of the pod's own namespace; one that the stack makes holds nothing else.
+    let namespace = &target.front.workload.namespace;
+    let makes = |manifest: &Manifest| {
+        manifest.object_ref.kind == "Namespace" && manifest.object_ref.name == **namespace
+    };
+    let is_plain = !host.contains(['.', ':']);
+    if is_plain && request.stack.objects().iter().any(makes) {
+        return None;
+    }
     let manifest = request.stack.manifest(&target.front.workload.reference())?;
     let is_asked = scenario.aspects.contains(&Aspect::Traffic)
         || (!scenario.aspects.is_empty() && is_probed(manifest));
