@@ -17,4 +17,4 @@ mod wordpress;
 
 pub use catalogue::{catalogue, configured_for};
 pub use model::{App, AppCx, DialError, Dialer, Files, GenericApp, Launch, Peers, Shutdown, Work};
-pub(in crate::sim) use script::{is_command_flag, split_words, without_output};
+pub(in crate::sim) use script::{is_command_flag, sleep_time, split_words, without_output};

@@ -14,9 +14,9 @@ use paths::Made;
 use text::{Statement, statements};
 
 use super::model::{App, AppCx, Launch};
-use crate::base::{millis, secs};
+use crate::base::millis;
 
-pub(in crate::sim) use text::{split_words, without_output};
+pub(in crate::sim) use text::{sleep_time, split_words, without_output};
 
 /// What a command does as main process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -240,7 +240,7 @@ impl<'s, 'p, 'c> Steps<'s, 'p, 'c> {
             }
             "sleep" => match words.get(1).copied().unwrap_or("") {
                 "infinity" | "inf" => Some(Command::Runs { log: take(&mut self.log) }),
-                text => match seconds(text) {
+                text => match sleep_time(text) {
                     Some(time) => self.ends(time, 0),
                     None => self.ends(PROCESS, 1),
                 },
@@ -315,21 +315,6 @@ fn note(text: &str, cx: &mut AppCx<'_>) {
     if !cx.notes.contains(&what) {
         cx.notes.push(what);
     }
-}
-
-fn seconds(text: &str) -> Option<Duration> {
-    let (digits, unit) = match text.char_indices().last()? {
-        (idx, 's') => (&text[..idx], 1),
-        (idx, 'm') => (&text[..idx], 60),
-        (idx, 'h') => (&text[..idx], 3_600),
-        (idx, 'd') => (&text[..idx], 86_400),
-        _ => (text, 1),
-    };
-    if let Ok(whole) = digits.parse::<u64>() {
-        return whole.checked_mul(unit).map(secs);
-    }
-    let part = digits.parse::<f64>().ok().filter(|part| (0.0..1e9).contains(part))?;
-    Some(Duration::from_secs_f64(part))
 }
 
 /// `-c`, `-ec`, `-lc`: the next argument is a script.

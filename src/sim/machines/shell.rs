@@ -8,7 +8,9 @@ use super::container::Container;
 use super::files::View;
 use super::types::{ContainerId, ExecPlan, MachinesEvent};
 use crate::base::millis;
-use crate::sim::apps::{Files as _, configured_for, is_command_flag, split_words, without_output};
+use crate::sim::apps::{
+    Files as _, configured_for, is_command_flag, sleep_time, split_words, without_output,
+};
 use crate::sim::context::Cx;
 
 /// Starting a process in a container through the runtime takes this long.
@@ -17,8 +19,6 @@ const EXEC_TIME: Duration = millis(20);
 const NOT_FOUND: i32 = 127;
 /// Exit code of a runtime that cannot run a program.
 const CANNOT_RUN: i32 = 126;
-/// Longer than any cluster lives, in seconds.
-const FOR_EVER_S: f64 = 1e9;
 /// Longest nesting of shells that is followed.
 const MAX_DEPTH: usize = 4;
 /// Programs that are only known to succeed, and do nothing that is modelled.
@@ -193,10 +193,8 @@ impl Shell<'_> {
     fn effect(&mut self, name: &str, args: &[&str]) -> Effect {
         let ends = |exit_code| Effect::Ends { duration: Duration::ZERO, exit_code };
         match name {
-            "sleep" => match args.iter().map(|arg| seconds(arg)).sum::<Option<f64>>() {
-                Some(time) if !args.is_empty() => {
-                    Effect::Ends { duration: Duration::from_secs_f64(time), exit_code: 0 }
-                }
+            "sleep" => match args.iter().map(|arg| sleep_time(arg)).sum::<Option<Duration>>() {
+                Some(duration) if !args.is_empty() => Effect::Ends { duration, exit_code: 0 },
                 _ => ends(1),
             },
             "false" => ends(1),
@@ -329,22 +327,6 @@ fn split_script(script: &str) -> Vec<(&'static str, &str)> {
     }
 }
 
-/// `20`, `0.5`, `20s`, `1m`, `1h`, `infinity`, as sleep of coreutils reads them.
-fn seconds(text: &str) -> Option<f64> {
-    if matches!(text, "inf" | "infinity") {
-        return Some(FOR_EVER_S);
-    }
-    let (number, unit) = match text.char_indices().next_back()? {
-        (at, 's') => (&text[..at], 1.0),
-        (at, 'm') => (&text[..at], 60.0),
-        (at, 'h') => (&text[..at], 3600.0),
-        (at, 'd') => (&text[..at], 86_400.0),
-        _ => (text, 1.0),
-    };
-    let time = number.parse::<f64>().ok()? * unit;
-    (time.is_finite() && (0.0..FOR_EVER_S).contains(&time)).then_some(time)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -355,15 +337,5 @@ mod tests {
         let expected =
             [(";", "sleep 5"), (";", "nginx -s quit"), ("&&", "echo 'a b'"), ("||", "true")];
         assert_eq!(parts, expected);
-    }
-
-    #[test]
-    fn sleep_reads_units_and_refuses_nonsense() {
-        assert_eq!(seconds("20"), Some(20.0));
-        assert_eq!(seconds("1.5m"), Some(90.0));
-        assert_eq!(seconds("-1"), None);
-        assert_eq!(seconds("inf"), Some(FOR_EVER_S));
-        assert_eq!(seconds("infinity"), Some(FOR_EVER_S));
-        assert_eq!(seconds("é"), None);
     }
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::text::{Statement, as_loop, split_words, statements, without_output};
-use super::{PROCESS, is_plain, seconds};
+use super::text::{Statement, as_loop, sleep_time, split_words, statements, without_output};
+use super::{PROCESS, is_plain};
 use crate::base::secs;
 use crate::sim::apps::model::{AppCx, DialError};
 
@@ -72,7 +72,7 @@ fn pause(body: &[Statement<'_>]) -> Option<(Duration, Vec<String>)> {
             return None;
         }
         match words.as_slice() {
-            ["sleep", text] => time += seconds(text)?,
+            ["sleep", text] => time += sleep_time(text)?,
             ["echo", rest @ ..] => log.push(rest.join(" ")),
             ["date" | "true" | ":", ..] => {}
             _ => return None,

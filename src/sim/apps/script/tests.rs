@@ -4,6 +4,7 @@ use bytes::Bytes;
 use rstest::rstest;
 
 use super::*;
+use crate::base::secs;
 use crate::sim::apps::generic::Idle;
 use crate::sim::apps::model::{DialError, Peers};
 use crate::sim::apps::testing::{Bench, Nobody};
@@ -191,12 +192,12 @@ fn a_loop_that_does_more_than_wait_is_noted(#[case] script: &str, #[case] runs: 
 }
 
 #[rstest]
-#[case("ls /work")]
+#[case("ls /cache")]
 #[case("ls /data/sub")]
 #[case("chown -R mysql /tmp")]
 #[case("chmod +x /scripts/run.sh")]
-#[case("rm /work/x")]
-#[case("mkdir /work")]
+#[case("rm /cache/x")]
+#[case("mkdir /cache")]
 #[case("tail -f /var/log/x")]
 fn a_path_that_an_image_may_have_is_noted(#[case] script: &str) {
     let mut bench = Bench::new("busybox");

@@ -1,5 +1,11 @@
 //! The text of shell scripts: statements and words, with quotes, comments and what nests kept whole.
 
+use std::time::Duration;
+
+use crate::base::secs;
+
+/// Longer than any cluster lives.
+const FOR_EVER: Duration = secs(1_000_000_000);
 /// Words after which a command begins.
 const OPENERS: &[&str] = &["while", "until", "if", "elif", "do", "then", "else", "!", "{"];
 
@@ -176,9 +182,37 @@ pub(in crate::sim) fn split_words(command: &str) -> Vec<String> {
     words
 }
 
+/// `20`, `0.5`, `20s`, `1.5m`, `1h`, `infinity`, as `sleep` of coreutils reads them.
+pub(in crate::sim) fn sleep_time(text: &str) -> Option<Duration> {
+    if matches!(text, "inf" | "infinity") {
+        return Some(FOR_EVER);
+    }
+    let (number, unit) = match text.char_indices().next_back()? {
+        (at, 's') => (&text[..at], 1.0),
+        (at, 'm') => (&text[..at], 60.0),
+        (at, 'h') => (&text[..at], 3_600.0),
+        (at, 'd') => (&text[..at], 86_400.0),
+        _ => (text, 1.0),
+    };
+    let time = Duration::try_from_secs_f64(number.parse::<f64>().ok()? * unit).ok()?;
+    (time < FOR_EVER).then_some(time)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::millis;
+
+    #[test]
+    fn sleep_reads_units_and_refuses_nonsense() {
+        assert_eq!(sleep_time("20"), Some(secs(20)));
+        assert_eq!(sleep_time("0.5"), Some(millis(500)));
+        assert_eq!(sleep_time("1.5m"), Some(secs(90)));
+        assert_eq!(sleep_time("infinity"), Some(FOR_EVER));
+        for nonsense in ["-1", "é", "", "m", "nan", "1e300", "1x"] {
+            assert_eq!(sleep_time(nonsense), None, "{nonsense}");
+        }
+    }
 
     fn texts(script: &str) -> Vec<&str> {
         statements(script).iter().map(|statement| statement.text).collect()
