@@ -27,7 +27,7 @@ mod volume;
 
 pub use custom::CustomKind;
 pub use image::reported_image;
-pub use ingress_class::is_nginx_ingress;
+pub use ingress_class::{CLASS_ANNOTATION, annotation_flag, is_nginx_ingress};
 pub use node_selector::{fits_node, node_term_matches};
 pub use owner::controller_of;
 pub use percent::{Rounding, scaled_value};

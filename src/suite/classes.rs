@@ -4,14 +4,11 @@ use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use serde_json::{Value, json};
 
 use crate::base::ObjectRef;
-use crate::k8s::is_nginx_ingress;
+use crate::k8s::{CLASS_ANNOTATION, is_nginx_ingress};
 use crate::stack::{Manifest, Stack};
 
 use super::stop::Stop;
 use super::trial::Trial;
-
-/// The annotation that came before `spec.ingressClassName`.
-const ANNOTATION: &str = "kubernetes.io/ingress.class";
 
 /// An Ingress of another class.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,10 +49,10 @@ fn is_nginx(stack: &Stack, manifest: &Manifest) -> bool {
 impl OtherIngress {
     fn of(manifest: &Manifest) -> OtherIngress {
         let annotations = manifest.value.pointer("/metadata/annotations");
-        let annotation = annotations.and_then(|annotations| annotations.get(ANNOTATION));
+        let annotation = annotations.and_then(|annotations| annotations.get(CLASS_ANNOTATION));
         let class = annotation.or_else(|| manifest.value.pointer("/spec/ingressClassName"));
         let field = match annotation {
-            Some(_) => format!("metadata.annotations.{ANNOTATION}"),
+            Some(_) => format!("metadata.annotations.{CLASS_ANNOTATION}"),
             None => "spec.ingressClassName".to_owned(),
         };
         let class = class.and_then(Value::as_str).unwrap_or_default();

@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{Node, Service};
 use kube::{Api, ResourceExt as _};
 
 use crate::base::secs;
+use crate::k8s::annotation_flag;
 use crate::load::Target;
 use crate::observe::{CauseClass, Verdict};
 use crate::wait::{self, Deadline, STACK_READY, Scope};
@@ -131,8 +132,8 @@ impl Trial {
     /// (ingress-nginx `rootfs/etc/nginx/lua/lua_ingress.lua:redirect_to_https`).
     fn forces_https(&self, host: &IngressHost) -> bool {
         let ingress = self.stack().manifest(&host.ingress);
-        ingress
-            .is_some_and(|ingress| ingress.value["metadata"]["annotations"][FORCE_HTTPS] == "true")
+        let flag = ingress.and_then(|it| it.value["metadata"]["annotations"][FORCE_HTTPS].as_str());
+        flag.and_then(annotation_flag) == Some(true)
     }
 
     async fn node_port(&self, front: &Front) -> Result<Door, Stop> {

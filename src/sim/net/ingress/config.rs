@@ -12,6 +12,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::super::endpoints::Key;
 use crate::base::secs;
+use crate::k8s::annotation_flag;
 
 /// What the annotations of ingress-nginx begin with.
 const PREFIX: &str = "nginx.ingress.kubernetes.io/";
@@ -271,7 +272,8 @@ fn add_location(server: &mut Server, location: Location) {
 pub(super) fn settings(ingress: &Ingress) -> Settings {
     let annotations = ingress.metadata.annotations.as_ref();
     let text = |name: &str| annotations.and_then(|a| a.get(&format!("{PREFIX}{name}")));
-    let flag = |name: &str, default: bool| text(name).and_then(|t| go_bool(t)).unwrap_or(default);
+    let flag =
+        |name: &str, default: bool| text(name).and_then(|t| annotation_flag(t)).unwrap_or(default);
     // `parser.ValidateInt`: a unit is an error.
     let seconds = |name: &str, default: Duration| {
         text(name).and_then(|t| t.parse().ok()).map_or(default, secs)
@@ -301,15 +303,6 @@ pub(super) fn settings(ingress: &Ingress) -> Settings {
         settings.retries.tries = tries;
     }
     settings
-}
-
-/// A flag as Go's `strconv.ParseBool` reads it (`annotations/parser/main.go:parseBool`).
-fn go_bool(text: &str) -> Option<bool> {
-    match text {
-        "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
-        "0" | "f" | "F" | "FALSE" | "false" | "False" => Some(false),
-        _ => None,
-    }
 }
 
 /// A size as nginx reads it: `8m`, `512k`, `1g`, plain bytes.
