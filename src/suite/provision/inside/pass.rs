@@ -100,7 +100,7 @@ impl<'a> Pass<'a> {
         for version in
             versions.map_err(|error| format!("the API groups cannot be listed: {error}"))?
         {
-            if custom_first && !is_of_an_operator(&version.group) && !self.left.is_empty() {
+            if custom_first && is_built_in_group(&version.group) && !self.left.is_empty() {
                 break;
             }
             let group = match pinned_group(self.client, &version).await {
@@ -280,17 +280,11 @@ fn is_provisioners(resource: &ApiResource, object: &DynamicObject) -> bool {
         && matches!(field("/status/phase"), Some("Bound" | "Released"))
 }
 
-/// Whether its objects may have finalizers that only an operator takes away: names below `k8s.io` and
-/// those without a dot are kept for Kubernetes (`apiextensions/v1/types.go:KubeAPIApprovedAnnotation`).
-fn is_of_an_operator(group: &str) -> bool {
-    group.contains('.') && !group.ends_with(".k8s.io")
-}
-
 /// All versions of all groups that may have objects of ours, the preferred one of a group first; custom
 /// groups before those of Kubernetes.
 async fn versions(client: &Client) -> Result<Vec<GroupVersion>, kube::Error> {
     let mut groups = client.list_api_groups().await?.groups;
-    groups.sort_by_key(|group| !is_of_an_operator(&group.name));
+    groups.sort_by_key(|group| is_built_in_group(&group.name));
     let groups = groups.into_iter().filter(|group| !group.name.ends_with(MEASUREMENTS));
     let mut versions: Vec<GroupVersion> = groups
         .flat_map(|group| {
