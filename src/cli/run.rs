@@ -68,6 +68,8 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Error> {
     // What is left on the machine matters more than a verdict.
     match (run, closed) {
         (Ok(_), Err(left)) => Err(left),
+        // What could not begin has told it.
+        (Err(error), Err(left)) if error.to_string() == left.to_string() => Err(left),
         (Err(error), Err(left)) => Err(Error::leftovers(format!("{error}\n{left}"))),
         (run, Ok(())) => unless_interrupted(run.map(|run| Exit::from(&run)), running.interrupted()),
     }

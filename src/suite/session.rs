@@ -8,8 +8,8 @@ use futures::FutureExt as _;
 use futures::future::LocalBoxFuture;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::base::Error;
 use crate::base::wall::Stopwatch;
+use crate::base::{Error, ErrorClass};
 use crate::engine::Engine;
 use crate::observe::{RunOutcome, ScenarioOutcome};
 use crate::wait::{Board, doing};
@@ -168,7 +168,8 @@ impl Session {
     }
 
     /// Ends the session: everything of ours is taken away, and the cluster with it if it is ours.
-    /// A session that never ran anything, or is closed already, has nothing to end.
+    /// A session that never ran anything, or is closed already, has nothing to end; one that could not
+    /// begin says what that has left.
     ///
     /// # Errors
     /// Something is left; the message says what and how to remove it.
@@ -176,10 +177,13 @@ impl Session {
         let Some(real) = &self.real else { return Ok(()) };
         let mut real = real.lock().unwrap_or_else(PoisonError::into_inner);
         let Real { runtime, stage } = &mut *real;
-        let (Some(runtime), Stage::Up(mut cluster, close)) =
-            (runtime, std::mem::replace(stage, Stage::Closed))
-        else {
-            return Ok(());
+        let (runtime, mut cluster, close) = match (runtime, std::mem::replace(stage, Stage::Closed))
+        {
+            (Some(runtime), Stage::Up(cluster, close)) => (runtime, cluster, close),
+            (_, Stage::Failed(error)) if error.class() == ErrorClass::Leftovers => {
+                return Err(error);
+            }
+            _ => return Ok(()),
         };
         on_a_large_stack(|| {
             let work = async {

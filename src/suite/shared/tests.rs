@@ -318,3 +318,14 @@ fn a_session_that_cannot_open_says_so_every_time_and_has_nothing_to_close() {
     let wrong = session.run(&["htps".to_owned()], &mut |_| {}).expect_err("a typing error");
     assert!(wrong.to_string().contains("did you mean"), "{wrong}");
 }
+
+#[test]
+fn a_session_that_could_not_begin_says_at_its_end_what_that_has_left() {
+    let session = Session::opening(request(), || {
+        Box::pin(async { Err(Error::leftovers("interrupted\nnot all is gone")) })
+    });
+    session.run(&["https".to_owned()], &mut |_| {}).expect_err("no cluster");
+    let left = session.close().expect_err("something is left");
+    assert_eq!(left.to_string(), "interrupted\nnot all is gone");
+    session.close().expect("it has been said");
+}
