@@ -4,8 +4,8 @@
 mod support;
 
 use rstest::rstest;
-use seatrial::observe::{Cause, ScenarioOutcome, Verdict};
-use seatrial::suite;
+use seatrial::observe::{Cause, Verdict};
+use support::judged;
 
 const SERVICE: &str = r"---
 apiVersion: v1
@@ -54,11 +54,6 @@ kind: PersistentVolumeClaim
 metadata: {name: d}
 spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}
 ";
-
-fn judged(yaml: &str, scenario: &str) -> ScenarioOutcome {
-    let request = support::request_for(yaml, &[scenario]);
-    suite::run(&request, &mut |_| {}).expect("it runs").scenarios.remove(0)
-}
 
 /// The stack behind a node port, with `field` in the pods' spec.
 fn with_spec(field: &str) -> String {

@@ -26,9 +26,8 @@ fn verdict(from: &str, to: &str) -> (Verdict, String) {
         yaml.push_str(&format!("---\n{}\n", text.replace(from, to)));
     }
     assert_eq!(found, 1, "{from}");
-    let request = support::request_for(&yaml, &["https::serves"]);
-    let run = seatrial::suite::run(&request, &mut |_| {}).unwrap_or_else(|error| panic!("{error}"));
-    (run.scenarios[0].verdict, run.scenarios[0].message.clone())
+    let outcome = support::judged(&yaml, "https::serves");
+    (outcome.verdict, outcome.message)
 }
 
 /// `line` and a further field of the same container.
@@ -95,8 +94,8 @@ spec:
 fn a_hook_needs_a_shell_in_the_image(#[case] has_shell: Option<bool>, #[case] expected: Verdict) {
     let mut request = support::request_for(HOOK, &["rollout::no_failed_request"]);
     request.apps.push(GenericApp { has_shell, ..support::app("web") });
-    let run = seatrial::suite::run(&request, &mut |_| {}).unwrap_or_else(|error| panic!("{error}"));
-    let (verdict, message) = (run.scenarios[0].verdict, &run.scenarios[0].message);
+    let outcome = support::outcome(&request);
+    let (verdict, message) = (outcome.verdict, outcome.message);
     assert_eq!(verdict, expected, "{message}");
     let told =
         "sleep 5 in example.com/team/web:1 (say in seatrial.toml whether its image has a `shell`)";
@@ -142,12 +141,10 @@ data: {nginx.conf: "events {}"}
 fn of_nginx(scenario: &str, from: &str, to: &str) -> (Verdict, String, Option<String>) {
     assert_eq!(NGINX.matches(from).count(), 1, "{from}");
     let yaml = NGINX.replace(from, to);
-    let request = support::request_for(&yaml, &[scenario]);
-    let run = seatrial::suite::run(&request, &mut |_| {}).unwrap_or_else(|error| panic!("{error}"));
-    let found = &run.scenarios[0];
+    let found = support::judged(&yaml, scenario);
     let fix = found.causes.first().and_then(|cause| cause.fix.as_ref());
     let line = fix.and_then(|fix| yaml.lines().nth(fix.line - 1));
-    (found.verdict, found.message.clone(), line.map(|line| line.trim().to_owned()))
+    (found.verdict, found.message, line.map(|line| line.trim().to_owned()))
 }
 
 const PAUSE: &str = r#""sleep 20""#;
@@ -227,8 +224,6 @@ spec:
     let yaml = NGINX.replace(r#""true""#, &wait);
     let yaml =
         format!("{yaml}---\napiVersion: v1\nkind: Service\nmetadata: {store}\n---{workload}\n");
-    let request = support::request_for(&yaml, &["rollout::no_failed_request"]);
-    let run = seatrial::suite::run(&request, &mut |_| {}).unwrap_or_else(|error| panic!("{error}"));
-    let found = &run.scenarios[0];
+    let found = support::judged(&yaml, "rollout::no_failed_request");
     assert_eq!(found.verdict, expected, "{}", found.message);
 }

@@ -8,9 +8,8 @@ use seatrial::observe::Verdict::{self, Failed, Passed, Unknown};
 
 /// The verdict and the message of `scenario` on `yaml`.
 fn judged(yaml: &str, scenario: &str) -> (Verdict, String) {
-    let request = support::request_for(yaml, &[scenario]);
-    let run = seatrial::suite::run(&request, &mut |_| {}).unwrap_or_else(|error| panic!("{error}"));
-    (run.scenarios[0].verdict, run.scenarios[0].message.clone())
+    let outcome = support::judged(yaml, scenario);
+    (outcome.verdict, outcome.message)
 }
 
 /// Three replicas of nginx behind a node port.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use seatrial::base::{millis, secs};
 use seatrial::engine::sim::{GenericApp, Profile};
-use seatrial::observe::RunOutcome;
+use seatrial::observe::{RunOutcome, ScenarioOutcome};
 use seatrial::stack::Stack;
 use seatrial::suite::{self, EngineChoice, RunRequest};
 use seatrial::suites;
@@ -35,6 +35,17 @@ pub fn request_for(yaml: &str, selection: &[&str]) -> RunRequest {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("stack.yaml"), yaml).expect("written");
     request(folder.path(), selection, 1, 1)
+}
+
+/// What `scenario` comes to on the one manifest `yaml`.
+pub fn judged(yaml: &str, scenario: &str) -> ScenarioOutcome {
+    outcome(&request_for(yaml, &[scenario]))
+}
+
+/// What the first scenario of `request` comes to.
+pub fn outcome(request: &RunRequest) -> ScenarioOutcome {
+    let run = suite::run(request, &mut |_| {}).unwrap_or_else(|error| panic!("{error}"));
+    run.scenarios.into_iter().next().expect("one is selected")
 }
 
 /// A program that listens on 8080 and answers everything with 200, as the image `example.com/team/NAME`.
