@@ -13,7 +13,7 @@ pub enum CauseClass {
     CutInFlight,
     /// The process ended without a deletion.
     Crashed,
-    /// The kubelet killed the container because a probe of its failed.
+    /// The kubelet killed the container because a probe of it failed.
     KilledByProbe,
     /// The process was killed for its memory.
     OutOfMemory,

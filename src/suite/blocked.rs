@@ -167,8 +167,8 @@ fn missing_reference(message: &str, manifest: &Value) -> Option<Blocked> {
         if let Some(name) = between(message, &format!("{said} \""), "\" not found") {
             let found = reference(template, base, kind, name, None)?;
             let advice = format!(
-                "add {kind} {name} to the stack, or name another: no container \
-                                  that needs it starts before it is there"
+                "add {kind} {name} to the stack, or name another: no container that needs it \
+                 starts before it is there"
             );
             return Some(Blocked::never_ready(found, advice));
         }
