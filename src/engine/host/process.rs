@@ -65,9 +65,10 @@ pub struct Owner {
     pub boot: String,
     /// In which space of process numbers; empty where there is but one.
     pub pid_space: String,
-    /// Its session (`setsid(2)`), which the programs it starts stay in; 0 where that is not known.
+    /// Its session (`setsid(2)`), which the programs it starts stay in, where that is known. It is 0
+    /// where the session began outside of the space of process numbers, as in some containers.
     #[serde(default)]
-    pub session: u32,
+    pub session: Option<u32>,
 }
 
 /// What is known of an owner.
@@ -93,7 +94,7 @@ impl Owner {
             machine: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             boot: text("/proc/sys/kernel/random/boot_id"),
             pid_space: space.to_string_lossy().into_owned(),
-            session: session_of(std::process::id()).unwrap_or(0),
+            session: session_of(std::process::id()),
         }
     }
 
@@ -147,7 +148,7 @@ pub(super) fn kill_started_under(id: &str, owner: &Owner) -> Look {
         if !marked || spared.contains(&pid) || start_of(pid).is_none() {
             continue;
         }
-        if owner.session != 0 && session_of(pid) != Some(owner.session) {
+        if owner.session.is_some() && session_of(pid) != owner.session {
             continue;
         }
         if raw(pid).is_some_and(|pid| kill_process(pid, Signal::KILL).is_ok()) {
@@ -254,7 +255,7 @@ mod tests {
     fn owner(machine: &str, boot: &str, pid_space: &str) -> Owner {
         let process = ProcessId::current();
         let [machine, boot, pid_space] = [machine, boot, pid_space].map(str::to_owned);
-        Owner { process, machine, boot, pid_space, session: 0 }
+        Owner { process, machine, boot, pid_space, session: None }
     }
 
     #[rstest]
