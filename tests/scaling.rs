@@ -240,3 +240,21 @@ fn a_program_that_takes_hardly_any_cpu_is_not_failed_for_the_load() {
         "{messages:?}"
     );
 }
+
+/// A program that takes 30 requests a second a replica is no fault; one that drops what it has begun is.
+#[rstest]
+#[case::finishes(true, Verdict::Passed)]
+#[case::drops(false, Verdict::Failed)]
+fn a_slow_front_is_sent_what_it_can_serve(#[case] drains: bool, #[case] expected: Verdict) {
+    let yaml = FRONT.yaml().replace("requests: {cpu: 100m}", "limits: {cpu: 500m}");
+    let yaml = match drains {
+        true => yaml,
+        false => yaml.replace("lifecycle: ", "# lifecycle: "),
+    };
+    let mut request = support::request_for(&yaml, &["rollout::no_failed_request"]);
+    let cpu_per_request = millis(15);
+    request.apps.push(GenericApp { cpu_per_request, drains, ..support::app("web") });
+    let outcome = support::outcome(&request);
+    assert_eq!(outcome.verdict, expected, "{}", outcome.message);
+    assert!(outcome.causes.iter().all(|cause| cause.class != "too-slow"), "{:?}", outcome.causes);
+}

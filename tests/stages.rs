@@ -13,8 +13,7 @@ use seatrial::observe::ScenarioOutcome;
 /// Seeds a stage is run at, unless `SEATRIAL_STAGE_SEEDS` says otherwise.
 const N_SEEDS: u64 = 20;
 
-/// Suite, scenario, and the verdict with its cause class, as in `failed termination-race`. Where chance
-/// decides, as at the edge of a limit, ` or ` joins what it may be, first what it is at most seeds.
+/// Suite, scenario, and the verdict with its cause class, as in `failed termination-race`.
 type Expected = BTreeMap<String, BTreeMap<String, String>>;
 
 fn folder(stage: &str) -> PathBuf {
@@ -30,10 +29,8 @@ fn expected(stage: &str) -> Expected {
 /// Whether the outcome is an expected one: the verdict, and among its causes the stated class.
 fn is_as_expected(outcome: &ScenarioOutcome, wanted: &str) -> bool {
     let stated = |class: &str| outcome.causes.iter().any(|cause| cause.class == class);
-    wanted.split(" or ").any(|wanted| {
-        let (verdict, class) = wanted.split_once(' ').unwrap_or((wanted, ""));
-        outcome.verdict.as_str() == verdict && (class.is_empty() || stated(class))
-    })
+    let (verdict, class) = wanted.split_once(' ').unwrap_or((wanted, ""));
+    outcome.verdict.as_str() == verdict && (class.is_empty() || stated(class))
 }
 
 /// The verdict and the classes of its causes.
@@ -69,16 +66,6 @@ fn a_stage_gets_its_verdicts(#[case] stage: &str) {
             ));
         }
     }
-    for (suite, scenarios) in expected.iter().filter(|_| n_seeds >= N_SEEDS) {
-        for (scenario, wanted) in scenarios.iter().filter(|(_, wanted)| wanted.contains(" or ")) {
-            let (usual, _) = wanted.split_once(" or ").expect("several");
-            let outcomes =
-                run.scenarios.iter().filter(|o| o.suite == suite && o.scenario == scenario);
-            let n_usual = outcomes.filter(|outcome| is_as_expected(outcome, usual)).count() as u64;
-            let is_chance = n_usual > n_seeds / 2 && n_usual < n_seeds;
-            assert!(is_chance, "{suite}::{scenario} is {usual} at {n_usual} of {n_seeds} seeds");
-        }
-    }
     let n_expected: usize = expected.values().map(BTreeMap::len).sum();
     let n_scenarios = run.scenarios.len() as u64 / n_seeds;
     assert_eq!(n_expected as u64, n_scenarios, "expected.toml names every scenario, and no other");
@@ -102,8 +89,7 @@ fn a_stage_flips_what_it_is_about(
     let passes = |stage: &str| -> Vec<String> {
         let suites = expected(stage);
         let passed = suites.iter().flat_map(|(suite, scenarios)| {
-            let usual = |verdict: &str| verdict.split(" or ").next() == Some("passed");
-            let passed = scenarios.iter().filter(move |(_, verdict)| usual(verdict));
+            let passed = scenarios.iter().filter(|(_, verdict)| *verdict == "passed");
             passed.map(move |(scenario, _)| format!("{suite}::{scenario}"))
         });
         passed.collect()

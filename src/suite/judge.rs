@@ -26,7 +26,7 @@ pub(super) struct Around<'a> {
     pub artifacts: Option<&'a Artifacts>,
     /// True ends the trial.
     pub interrupt: Option<watch::Receiver<bool>>,
-    /// How many trials the cluster has seen before; its load is paced when there is a number.
+    /// How many trials the cluster has seen before, where trials share one.
     pub shared: Option<u64>,
 }
 

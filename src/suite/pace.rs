@@ -1,6 +1,7 @@
-//! Pace: what share of a planned load a shared cluster is sent. Scenarios state rates for a cluster
-//! with cores to spare; a small one is measured first and gets what it can serve beside its own work.
-//! Posts are measured for themselves: they cost a program a hundred times what a static file does.
+//! Pace: what share of a planned load a stack is sent. Scenarios state rates for a cluster with cores
+//! and limits to spare; what is served is measured first, and the stack gets what it can serve beside
+//! its own work. Posts are measured for themselves: they cost a program a hundred times what a static
+//! file does.
 
 use std::cell::Cell;
 
@@ -29,30 +30,21 @@ const SHARE: f64 = 0.25;
 /// wrong.
 const LEAST: (f64, f64) = (1.0, 0.2);
 
-/// The share of planned rates that is sent, once it is known.
-#[derive(Debug)]
+/// What the stack can serve, measured by the first load.
+#[derive(Debug, Default)]
 pub(super) struct Pace {
-    /// Static files a second that may be asked for; infinite where nothing is held back.
+    /// Static files a second that may be asked for.
     affordable: Cell<Option<f64>>,
     /// Posts a second.
     posts: Cell<Option<f64>>,
+    /// Whether a load was sent fewer static files than planned.
+    held_back: Cell<bool>,
 }
 
 impl Pace {
-    /// Loads are sent as planned.
-    pub(super) fn full() -> Self {
-        let infinite = || Cell::new(Some(f64::INFINITY));
-        Pace { affordable: infinite(), posts: infinite() }
-    }
-
-    /// The first load measures what the cluster can serve.
-    pub(super) fn to_be_measured() -> Self {
-        Pace { affordable: Cell::new(None), posts: Cell::new(None) }
-    }
-
-    /// What was measured, if anything was: requests a second that may be sent.
-    pub(super) fn measured(&self) -> Option<f64> {
-        self.affordable.get().filter(|affordable| affordable.is_finite())
+    /// Static files a second that were sent instead of what was planned, if a load was held back.
+    pub(super) fn held_back(&self) -> Option<f64> {
+        self.affordable.get().filter(|_| self.held_back.get())
     }
 }
 
@@ -64,7 +56,9 @@ impl Trial {
     pub(super) async fn pace_for(&self, per_second: f64) -> Result<f64, Stop> {
         let template = self.door().and_then(|door| door.template(Method::GET, self.cheap_path()));
         let affordable = self.affordable(&self.pace.affordable, template, N_SENT).await?;
-        Ok(share(affordable.max(LEAST.0), per_second))
+        let share = share(affordable.max(LEAST.0), per_second);
+        self.pace.held_back.set(self.pace.held_back.get() || share < 1.0);
+        Ok(share)
     }
 
     /// The same for posts.

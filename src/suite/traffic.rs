@@ -72,16 +72,10 @@ impl Trial {
     /// # Errors
     /// The way in is unknown, or the API failed.
     pub async fn start_load(&self, lanes: Vec<Lane>) -> Result<Load, Stop> {
-        let peaks = lanes.iter().map(Lane::peaks);
-        let (static_files, posts) = peaks.fold((0.0, 0.0), |sum, it| (sum.0 + it.0, sum.1 + it.1));
-        let static_files = match static_files > 0.0 {
-            true => self.pace_for(static_files).await?,
-            false => 1.0,
-        };
-        let posts = if posts > 0.0 { self.pace_for_posts(posts).await? } else { 1.0 };
+        let (static_files, posts) = self.measure_pace(&lanes).await?;
         let lanes = lanes.into_iter().map(|lane| lane.paced(static_files, posts));
-        self.watch_pods().await?;
         let lanes: Vec<Lane> = lanes.collect();
+        self.watch_pods().await?;
         let asks_for_pages = lanes.iter().any(|lane| matches!(lane, Lane::Page(_)));
         let page = if asks_for_pages { self.page_served().await } else { Served::Successfully };
         let sources = lanes.into_iter().map(|lane| self.source(lane, page));
@@ -89,6 +83,22 @@ impl Trial {
         let sources = sources.map_err(Stop::errored)?;
         self.note_kills().await;
         Ok(Load::start(self.transport(), sources))
+    }
+
+    /// The shares of `lanes` that can be served: of static files and of posts. Measuring is a load by
+    /// itself, so a scenario that waits for the stack to calm down calls this before.
+    ///
+    /// # Errors
+    /// The way in is unknown.
+    pub async fn measure_pace(&self, lanes: &[Lane]) -> Result<(f64, f64), Stop> {
+        let peaks = lanes.iter().map(Lane::peaks);
+        let (static_files, posts) = peaks.fold((0.0, 0.0), |sum, it| (sum.0 + it.0, sum.1 + it.1));
+        let static_files = match static_files > 0.0 {
+            true => self.pace_for(static_files).await?,
+            false => 1.0,
+        };
+        let posts = if posts > 0.0 { self.pace_for_posts(posts).await? } else { 1.0 };
+        Ok((static_files, posts))
     }
 
     /// How the front page is to be answered: a program other than WordPress may redirect from there, or
@@ -243,8 +253,8 @@ impl Trial {
                     format!(", {} of them around {n} ends and starts of pods", exposure.n_requests)
                 }
             };
-            let pace = self.pace.measured().map_or(String::new(), |affordable| {
-                format!(" (at most {affordable:.0} a second, a quarter of what the cluster serves)")
+            let pace = self.pace.held_back().map_or(String::new(), |affordable| {
+                format!(" (at most {affordable:.0} a second, a quarter of what the stack serves)")
             });
             let n = records.len();
             return Ok(format!("{n} requests{pace}{around}, none failed during {during}"));
@@ -301,7 +311,7 @@ fn too_little(exposure: &Exposure, min_exposed: usize) -> Option<String> {
     if (n_requests as f64) < least {
         return Some(format!(
             "{around}, {per_second:.1} a second; below {MIN_PER_SECOND:.0} a second most failures go \
-             unseen: give the cluster more CPU"
+             unseen: give the cluster or its containers more CPU"
         ));
     }
     (n_requests < min_exposed)

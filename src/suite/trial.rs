@@ -92,7 +92,7 @@ impl Trial {
             // What one trial has named, the next must not name again.
             counter: Cell::new(nth.unwrap_or(0).wrapping_mul(NUMBERS_PER_TRIAL)),
             touched: Cell::new(false),
-            pace: if nth.is_some() { Pace::to_be_measured() } else { Pace::full() },
+            pace: Pace::default(),
             page: Cell::new(None),
         }
     }

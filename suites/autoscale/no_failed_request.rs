@@ -41,6 +41,11 @@ async fn prepare(trial: &Trial) -> Result<Held, Stop> {
 async fn run(trial: &Trial) -> Result<Held, Stop> {
     let (autoscaler, deadline) = settings::returning(trial)?;
     let front = &trial.target().front.workload;
+    let lanes = vec![
+        Lane::Fresh(ArrivalPlan::constant(PER_SECOND)),
+        Lane::Post(ArrivalPlan::constant(POST_PER_SECOND)),
+    ];
+    trial.measure_pace(&lanes).await?;
     staircase::climb(trial, autoscaler).await?;
     // No replica can go before the window ends, so there is nothing to see until then.
     let nothing_yet = secs(autoscaler.window_s).saturating_sub(EARLY);
@@ -53,10 +58,6 @@ async fn run(trial: &Trial) -> Result<Held, Stop> {
     }
     tokio::time::sleep(nothing_yet - warm_up).await;
     let deadline = Deadline { within: deadline.within.saturating_sub(nothing_yet), ..deadline };
-    let lanes = vec![
-        Lane::Fresh(ArrivalPlan::constant(PER_SECOND)),
-        Lane::Post(ArrivalPlan::constant(POST_PER_SECOND)),
-    ];
     let load = trial.start_load(lanes).await?;
     let back = back_to_minimum(trial, autoscaler, deadline).await;
     wait::until(&trial.scope_of(front), &wait::none_terminating(), wait::POD_GONE).await?;
