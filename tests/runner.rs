@@ -118,7 +118,7 @@ fn a_program_without_a_model_is_unknown_and_the_message_says_what_to_write() {
         .replace("targetPort: 8080", "targetPort: web");
     let numbered = PLAIN.replace("targetPort: 8080", "targetPort: 3001");
     for (yaml, port) in [(PLAIN, 8080), (&declared, 3000), (&numbered, 3001)] {
-        let request = request(yaml, suites::all(), &["readiness::gate", "https::redirect"]);
+        let request = request(yaml, suites::all(), &["readiness::gate", "rollout::rollback"]);
         let outcome = run(&request, &mut |_| {}).expect("it runs");
         assert!(verdicts(&outcome).iter().all(|(_, verdict)| *verdict == Verdict::Unknown));
         let message = &outcome.scenarios[0].message;

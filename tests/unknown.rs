@@ -55,6 +55,20 @@ fn a_program_that_may_end_at_once_is_not_taken_to_run(#[case] scenario: &str) {
     assert_unknown(&beside, scenario, "example.com/agent:1 (container agent of ");
 }
 
+/// What the manifests tell by themselves holds whatever the programs do, unless something else may act.
+#[rstest]
+#[case("spread::distinct_nodes", "asks for 1")]
+#[case("https::redirect", "the stack has none")]
+#[case("autoscale::scales_out", "HorizontalPodAutoscaler")]
+fn what_manifests_lack_is_judged_without_a_program(#[case] scenario: &str, #[case] told: &str) {
+    let single = NGINX.replace("replicas: 3", "replicas: 1").replace("nginx:1.27", "alpine:3.20");
+    let (verdict, message) = judged(&single, scenario);
+    assert_eq!(verdict, Failed, "{message}");
+    assert!(message.contains(told), "{message}");
+    assert_unknown(&single, "rollout::no_failed_request", "[[app]]");
+    assert_unknown(&format!("{single}{DENY_ALL}"), scenario, "[[app]]");
+}
+
 const DENY_ALL: &str = "---
 apiVersion: cilium.io/v2
 kind: CiliumNetworkPolicy

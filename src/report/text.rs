@@ -95,7 +95,8 @@ impl Text {
 
     /// The command to see it again; nothing if it was not tried.
     fn again(&self, trial: &ScenarioOutcome) -> String {
-        if trial.verdict == Verdict::Ignored {
+        let is_untried = trial.verdict == Verdict::Unknown && !trial.is_simulated();
+        if is_untried || trial.verdict == Verdict::Ignored {
             return String::new();
         }
         let seed = match (self.n_seeds, trial.is_simulated()) {

@@ -28,12 +28,14 @@ pub(super) struct Around<'a> {
     pub interrupt: Option<watch::Receiver<bool>>,
     /// How many trials the cluster has seen before, where trials share one.
     pub shared: Option<u64>,
+    /// Why the stack is not applied: only what its manifests tell is judged.
+    pub unapplied: Option<String>,
 }
 
 impl Around<'_> {
     /// Nothing: the cluster is the trial's own.
     pub(super) fn nothing() -> Self {
-        Around { artifacts: None, interrupt: None, shared: None }
+        Around { artifacts: None, interrupt: None, shared: None, unapplied: None }
     }
 }
 
@@ -101,7 +103,7 @@ pub(super) async fn judge(
     };
     let (phase, phases) = watch::channel(Phase::Setup);
     let trial = Trial::new(engine, Arc::clone(&request.stack), target, phase, around.shared);
-    let story = within_phases(phases, story(&trial, job.scenario, on_ready));
+    let story = within_phases(phases, story(&trial, job.scenario, around.unapplied, on_ready));
     let story = unless(around.interrupt.clone(), story);
     let ended = AssertUnwindSafe(story).catch_unwind().await;
     let mut judged = match ended {
@@ -161,10 +163,14 @@ async fn explain(trial: &Trial, job: &Job<'_>, artifacts: Option<&Artifacts>, ju
 async fn story(
     trial: &Trial,
     scenario: &Scenario,
+    unapplied: Option<String>,
     on_ready: impl AsyncFnOnce() -> Result<(), Stop>,
 ) -> Result<String, Stop> {
     if let Some(prepare) = scenario.prepare {
         prepare(trial).await?;
+    }
+    if let Some(why) = unapplied {
+        return Err(Stop::unknown(why));
     }
     trial.touch();
     match scenario.start {

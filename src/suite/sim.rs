@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::base::{Error, ObjectRef};
 use crate::engine::Engine;
 use crate::engine::sim::{self, ClusterSpec, SimEngine};
-use crate::observe::CauseClass;
+use crate::observe::{CauseClass, Verdict};
 use crate::stack::{Manifest, UnmodelledField};
 
 use super::artifacts::Artifacts;
@@ -38,15 +38,15 @@ pub(super) fn run_trial(
         return Ok(Judged::from_stop(without_target(request, missing)));
     }
     let spec = cluster_spec(request);
-    let lacks = programs::without_model(request)
-        .or_else(|| unmodelled_fields(request, job.scenario))
+    let unapplied = programs::without_model(request);
+    let lacks = unmodelled_fields(request, job.scenario)
         .or_else(|| cluster::lacks(request, job.scenario, &spec));
-    if let Some(unknown) = lacks {
-        return Ok(Judged::without_cluster(unknown));
+    if let Some(lacks) = lacks {
+        return Ok(Judged::without_cluster(unapplied.unwrap_or(lacks)));
     }
     let run = sim::run(&spec, job.seed, async |engine: Arc<SimEngine>| {
         let cluster = Arc::clone(&engine) as Arc<dyn Engine>;
-        let around = Around { artifacts, ..Around::nothing() };
+        let around = Around { artifacts, unapplied: unapplied.clone(), ..Around::nothing() };
         let judged = judge(request, job, cluster, around, async || Ok(())).await;
         let commands = engine.unmodelled_commands();
         let lacks = if !commands.is_empty() {
@@ -65,6 +65,10 @@ pub(super) fn run_trial(
         let (verdict, message) = (judged.verdict, message.join("\n"));
         Judged::without_cluster(format!("the simulator {lacks}\nit saw: {verdict}: {message}"))
     })?;
+    if unapplied.is_some() && run.value.verdict == Verdict::Unknown {
+        // Nothing of the stack ran.
+        return Ok(run.value);
+    }
     let virtual_ms = u64::try_from(run.virtual_time.as_millis()).unwrap_or(u64::MAX);
     Ok(Judged { virtual_ms, trace_hash: Some(run.trace_hash), ..run.value })
 }

@@ -11,12 +11,11 @@ pub(super) const SCENARIO: Scenario = Scenario {
     needs: &[],
     aspects: &[Aspect::Scheduling, Aspect::Lifecycle],
     start: Start::Ready,
-    prepare: None,
+    prepare: Some(|trial| Box::pin(async { trial.several_replicas() })),
     run: |trial| Box::pin(run(trial)),
 };
 
 async fn run(trial: &Trial) -> Result<Held, Stop> {
-    trial.several_replicas()?;
     let front = &trial.target().front.workload;
     trial.start_rollout(front).await?;
     trial.rolled_out(front, wait::ROLLOUT).await?;

@@ -10,7 +10,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     needs: &[],
     aspects: &[Aspect::Scheduling],
     start: Start::Ready,
-    prepare: None,
+    prepare: Some(|trial| Box::pin(async { trial.several_replicas() })),
     run: |trial| Box::pin(run(trial)),
 };
 

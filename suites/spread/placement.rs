@@ -16,7 +16,6 @@ use crate::wait::Condition;
 /// Replicas share a node although another has none. Inconclusive with fewer replicas than wished, or
 /// a single worker.
 pub async fn judge(trial: &Trial, when: &str) -> Result<Held, Stop> {
-    trial.several_replicas()?;
     let pods = trial.live_pods_of(&trial.target().front.workload).await?;
     let wish = usize::try_from(trial.target().wish()).unwrap_or(0);
     if pods.len() < wish {

@@ -228,7 +228,7 @@ fn refused(stack: &str) -> String {
     let path = |name: &str| folder.path().join(name).display().to_string();
     std::fs::write(path("stack.yaml"), stack).expect("it is writable");
     let mut command = machine();
-    command.args(["run", "--engine", "sim", "--suite", "spread::distinct_nodes"]);
+    command.args(["run", "--engine", "sim", "--suite", "readiness::gate"]);
     command.args(["--manifests", &path("stack.yaml"), "--report", &path("report")]);
     let output = command.output().expect("it starts");
     let text = stdout(&output);

@@ -143,6 +143,7 @@ impl SharedCluster {
             artifacts: self.options.artifacts.as_ref(),
             interrupt: self.options.interrupt.clone(),
             shared: Some(self.n_trials),
+            ..Around::nothing()
         };
         let on_ready = async || {
             if snapshot.borrow().is_none() {
