@@ -4,7 +4,7 @@
 mod support;
 
 use rstest::rstest;
-use seatrial::observe::Verdict::{self, Failed, Passed, Unknown};
+use seatrial::observe::Verdict::{self, Failed, Ignored, Passed, Unknown};
 
 /// The verdict and the message of `scenario` on `yaml`.
 fn judged(yaml: &str, scenario: &str) -> (Verdict, String) {
@@ -67,6 +67,11 @@ fn what_manifests_lack_is_judged_without_a_program(#[case] scenario: &str, #[cas
     assert!(message.contains(told), "{message}");
     assert_unknown(&single, "rollout::no_failed_request", "[[app]]");
     assert_unknown(&format!("{single}{DENY_ALL}"), scenario, "[[app]]");
+    let elsewhere = NGINX
+        .replace("replicas: 3", "replicas: 1")
+        .replace("    spec:\n", "    spec:\n      nodeSelector: {disk: ssd}\n");
+    assert_eq!(judged(&elsewhere, scenario), (Failed, message));
+    assert_unknown(&elsewhere, "rollout::no_failed_request", "nodeSelector");
 }
 
 const DENY_ALL: &str = "---
@@ -276,11 +281,8 @@ fn a_database_elsewhere_is_not_missed(#[case] host: &str, #[case] more: &str, #[
     let yaml = format!("{}{more}", NGINX.replace("nginx:1.27", &env));
     assert_unknown(&yaml, "rollout::no_failed_request", told);
     if more.is_empty() {
-        assert_unknown(
-            &yaml,
-            "persistence::posts",
-            "stack.yaml:18: WORDPRESS_DB_HOST of Deployment",
-        );
+        // No cluster lets us delete its pods.
+        assert_eq!(judged(&yaml, "persistence::posts").0, Ignored);
         // Nothing asks it for a page.
         assert_eq!(judged(&yaml, "spread::distinct_nodes").0, Passed);
     }

@@ -38,11 +38,13 @@ pub(super) fn run_trial(
         return Ok(Judged::from_stop(without_target(request, missing)));
     }
     let spec = cluster_spec(request);
-    let unapplied = programs::without_model(request);
-    let lacks = unmodelled_fields(request, job.scenario)
+    let unmodelled = unmodelled_fields(request, job.scenario);
+    let unapplied = programs::without_model(request)
+        .or(unmodelled.clone())
         .or_else(|| cluster::lacks(request, job.scenario, &spec));
-    if let Some(lacks) = lacks {
-        return Ok(Judged::without_cluster(unapplied.unwrap_or(lacks)));
+    if let (Some(unknown), true) = (&unapplied, unmodelled.is_some()) {
+        // It may also bring what the manifests lack.
+        return Ok(Judged::without_cluster(unknown.clone()));
     }
     let run = sim::run(&spec, job.seed, async |engine: Arc<SimEngine>| {
         let cluster = Arc::clone(&engine) as Arc<dyn Engine>;
