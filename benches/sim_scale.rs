@@ -120,6 +120,7 @@ fn spec(n_nodes: usize) -> ClusterSpec {
         statuses: BTreeMap::new(),
         drains: true,
         has_shell: Some(true),
+        unprivileged: false,
     });
     spec
 }

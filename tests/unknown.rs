@@ -4,6 +4,7 @@
 mod support;
 
 use rstest::rstest;
+use seatrial::engine::sim::GenericApp;
 use seatrial::observe::Verdict::{self, Failed, Ignored, Passed, Unknown};
 
 /// The verdict and the message of `scenario` on `yaml`.
@@ -72,6 +73,106 @@ fn what_manifests_lack_is_judged_without_a_program(#[case] scenario: &str, #[cas
         .replace("    spec:\n", "    spec:\n      nodeSelector: {disk: ssd}\n");
     assert_eq!(judged(&elsewhere, scenario), (Failed, message));
     assert_unknown(&elsewhere, "rollout::no_failed_request", "nodeSelector");
+}
+
+/// What a namespace of the Pod Security Standard `restricted` asks for, and a read-only root besides.
+const HARDENED: &str = "      securityContext: {runAsNonRoot: true, fsGroup: 1000}
+      containers:
+      - name: web
+        securityContext:
+          allowPrivilegeEscalation: false
+          capabilities: {drop: [ALL]}
+          readOnlyRootFilesystem: true
+        image: example.com/team/web:1
+";
+
+#[test]
+fn a_program_that_needs_no_privileges_can_be_denied_them() {
+    let usual = "      containers:\n      - name: web\n        image: nginx:1.27\n";
+    let denied = NGINX.replace(usual, HARDENED).replace("port: 80}", "port: 80, targetPort: 8080}");
+    let scenario = "rollout::ready_capacity";
+    assert_unknown(&denied, scenario, "memory_mib = 64\nunprivileged = true");
+    let single = denied.replace("replicas: 3", "replicas: 1");
+    assert_eq!(judged(&single, "spread::distinct_nodes").0, Failed);
+    let judged = |yaml: &str, unprivileged: bool| {
+        let mut request = support::request_for(yaml, &[scenario]);
+        request.apps.push(GenericApp { unprivileged, ..support::app("web") });
+        support::outcome(&request)
+    };
+    let unsaid = judged(&denied, false);
+    assert_eq!(unsaid.verdict, Unknown, "{}", unsaid.message);
+    for told in ["securityContext.runAsNonRoot", "drop[0]", "readOnlyRoot", "are `unprivileged`"] {
+        assert!(unsaid.message.contains(told), "{}", unsaid.message);
+    }
+    let said = judged(&denied, true);
+    assert_eq!(said.verdict, Passed, "{}", said.message);
+    // Another program of the pod is denied the same.
+    let beside = format!("{denied}      - {{name: agent, image: 'nginx:1.27'}}\n");
+    let beside = judged(&beside, true);
+    assert_eq!(beside.verdict, Unknown, "{}", beside.message);
+}
+
+const BYSTANDER: &str = "---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: cart}
+spec:
+  selector: {matchLabels: {app: cart}}
+  template:
+    metadata: {labels: {app: cart}}
+    spec:
+      securityContext: {runAsUser: 1000}
+      initContainers:
+      - {name: check, image: 'busybox:1.36', command: [sh, -c, 'for i in 1 2; do wget web; done']}
+      containers:
+      - {name: cart, image: 'example.com/cart:1', readinessProbe: {grpc: {port: 7070}}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: cart}
+spec: {type: ClusterIP, selector: {app: cart}, ports: [{name: grpc, port: 7070}]}
+";
+const BACKUP: &str = "---
+apiVersion: batch/v1
+kind: CronJob
+metadata: {name: backup}
+spec:
+  schedule: '0 3 * * *'
+  jobTemplate:
+    spec:
+      template:
+        spec:
+          restartPolicy: Never
+          containers: [{name: backup, image: 'example.com/backup:1'}]
+";
+const BUDGET: &str = "---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {name: cart}
+spec: {minAvailable: 1, selector: {matchLabels: {app: cart}}}
+";
+
+/// Whether a workload starts that nothing depends on decides nothing.
+#[test]
+fn a_bystander_may_be_what_no_model_knows() {
+    let scenario = "rollout::ready_capacity";
+    let with = |bystander: &str| format!("{NGINX}{bystander}");
+    let (verdict, message) = judged(&with(BYSTANDER), scenario);
+    assert_eq!(verdict, Passed, "{message}");
+    let told = "of Deployment default/cart (start)";
+    assert_unknown(&with(&BYSTANDER.replace("ClusterIP", "NodePort")), scenario, told);
+    assert_unknown(&with(&format!("{BYSTANDER}{BUDGET}")), scenario, told);
+    let wait = "{name: wait, image: 'busybox:1.36', command: [sh, -c, 'until nc -z cart 7070; do sleep 1; done']}";
+    let wait = format!("    spec:\n      initContainers: [{wait}]\n      containers:\n");
+    let backup = with(BACKUP);
+    assert_eq!(judged(&backup, scenario).0, Passed);
+    assert_unknown(
+        &backup,
+        "persistence::shared_uploads",
+        "the whole kind of CronJob default/backup",
+    );
+    let waiting = with(BYSTANDER).replacen("    spec:\n      containers:\n", &wait, 1);
+    assert_unknown(&waiting, scenario, told);
 }
 
 const DENY_ALL: &str = "---

@@ -67,6 +67,8 @@ pub(super) struct AppConfig {
     drains: bool,
     shell: Option<bool>,
     #[serde(default)]
+    unprivileged: bool,
+    #[serde(default)]
     statuses: BTreeMap<String, Said<u16>>,
 }
 
@@ -224,6 +226,7 @@ impl AppConfig {
             statuses: statuses.collect(),
             drains: self.drains,
             has_shell: self.shell,
+            unprivileged: self.unprivileged,
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::base::{SimTime, Streams};
+use crate::base::{ObjectRef, SimTime, Streams};
 
 use super::api::{Api, rest};
 use super::bootstrap::{self, ClusterSpec};
@@ -181,8 +181,8 @@ impl World {
         std::mem::take(&mut self.outputs)
     }
 
-    /// Commands of hooks and probes that the program models did not understand so far.
-    pub fn unmodelled_commands(&self) -> Vec<String> {
+    /// Commands of hooks and probes that the program models did not understand so far, by pod.
+    pub fn unmodelled_commands(&self) -> Vec<(ObjectRef, String)> {
         self.machines.unmodelled_commands().iter().cloned().collect()
     }
 

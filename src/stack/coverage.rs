@@ -16,8 +16,8 @@ pub struct UnmodelledField {
     pub path: String,
     /// Where it is written.
     pub location: Location,
-    /// What it may change: `scheduling`, `lifecycle`, `traffic`, `scaling`, `storage`, `tls`; none for
-    /// kinds that turn no scenario by themselves.
+    /// What it may change: `scheduling`, `lifecycle`, `traffic`, `scaling`, `storage`, `tls`, or whether
+    /// the object's own pods `start`; none for kinds that turn no scenario by themselves.
     pub aspects: &'static [&'static str],
 }
 

@@ -1,7 +1,9 @@
 //! A trial on the simulator: a cluster and a runtime of its own, and what the model lacks.
 
+mod bystanders;
 mod claims;
 mod cluster;
+mod fields;
 mod programs;
 
 use std::collections::BTreeSet;
@@ -13,14 +15,14 @@ use crate::base::{Error, ObjectRef};
 use crate::engine::Engine;
 use crate::engine::sim::{self, ClusterSpec, SimEngine};
 use crate::observe::{CauseClass, Verdict};
-use crate::stack::{Manifest, UnmodelledField};
+use crate::stack::Manifest;
 
 use super::artifacts::Artifacts;
 use super::discover::NoTarget;
 use super::judge::{Around, judge, without_target};
 use super::run::{Job, Judged, RunRequest};
-use super::scenario::Scenario;
 use super::target::{StackTarget, Workload};
+use bystanders::Bystanders;
 
 /// Worker nodes of the simulated cluster, as in the kind configuration.
 const N_WORKERS: usize = 3;
@@ -38,20 +40,26 @@ pub(super) fn run_trial(
         return Ok(Judged::from_stop(without_target(request, missing)));
     }
     let spec = cluster_spec(request);
-    let unmodelled = unmodelled_fields(request, job.scenario);
+    let bystanders = Bystanders::of(request);
+    let unmodelled = fields::unmodelled(request, job.scenario, &bystanders);
+    // What does more than to keep pods from starting may also bring what the manifests lack.
+    let is_open = unmodelled.as_ref().is_some_and(|unmodelled| !unmodelled.is_about_starts);
     let unapplied = programs::without_model(request)
-        .or(unmodelled.clone())
+        .or(unmodelled.map(|unmodelled| unmodelled.message))
         .or_else(|| cluster::lacks(request, job.scenario, &spec));
-    if let (Some(unknown), true) = (&unapplied, unmodelled.is_some()) {
-        // It may also bring what the manifests lack.
+    if let (Some(unknown), true) = (&unapplied, is_open) {
         return Ok(Judged::without_cluster(unknown.clone()));
     }
     let run = sim::run(&spec, job.seed, async |engine: Arc<SimEngine>| {
         let cluster = Arc::clone(&engine) as Arc<dyn Engine>;
         let around = Around { artifacts, unapplied: unapplied.clone(), ..Around::nothing() };
-        let judged = judge(request, job, cluster, around, async || Ok(())).await;
-        let commands = engine.unmodelled_commands();
+        let mut judged = judge(request, job, cluster, around, async || Ok(())).await;
+        judged.diagnosis.retain(|line| !bystanders.is_about(line));
+        let commands = engine.unmodelled_commands().into_iter();
+        let commands: BTreeSet<String> =
+            commands.filter_map(|(pod, what)| (!bystanders.own(&pod)).then_some(what)).collect();
         let lacks = if !commands.is_empty() {
+            let commands: Vec<String> = commands.into_iter().collect();
             format!(
                 "does not follow what containers, hooks or probes run or read (a real cluster \
                  tells, --engine kind): {}",
@@ -82,30 +90,6 @@ pub(super) fn cluster_spec(request: &RunRequest) -> ClusterSpec {
     spec.images = request.stack.images();
     spec.custom_kinds = request.stack.custom_kinds();
     spec
-}
-
-/// The fields of the stack that matter to `scenario` and that the simulator does not act on.
-fn unmodelled_fields(request: &RunRequest, scenario: &Scenario) -> Option<String> {
-    let matters = |field: &UnmodelledField| {
-        scenario.aspects.iter().any(|aspect| field.aspects.contains(&aspect.as_str()))
-    };
-    let fields: Vec<_> = request.stack.unmodelled().into_iter().filter(matters).collect();
-    let lines = fields.iter().map(|field| {
-        let path = if field.path.is_empty() { "the whole kind" } else { &field.path };
-        format!("{}: {path} of {} ({})", field.location, field.object, field.aspects.join(", "))
-    });
-    let lines: Vec<_> = lines.collect();
-    let manifests = fields.iter().filter_map(|field| request.stack.manifest(&field.object));
-    let tells = match manifests.into_iter().any(Manifest::is_custom) {
-        true => "a cluster with the controllers of these kinds tells, --engine kubeconfig",
-        false => "a real cluster tells, --engine kind",
-    };
-    (!lines.is_empty()).then(|| {
-        format!(
-            "the simulator does not act on what this depends on ({tells}):\n{}",
-            lines.join("\n")
-        )
-    })
 }
 
 /// The workloads that have to run.

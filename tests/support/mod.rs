@@ -59,6 +59,7 @@ pub fn app(name: &str) -> GenericApp {
         statuses: Default::default(),
         drains: true,
         has_shell: Some(true),
+        unprivileged: false,
     }
 }
 

@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use super::bridge::Bridge;
 use super::service::ApiService;
 use super::transport::SimTransport;
-use crate::base::{Error, SimTime};
+use crate::base::{Error, ObjectRef, SimTime};
 use crate::engine::{Capability, ContainerPause, Engine, Fact, FrontDoor, NodeLifecycle};
 use crate::load::{Target, Transport};
 use crate::sim::apps::{self, GenericApp};
@@ -47,8 +47,8 @@ impl SimEngine {
         self.bridge.act(look)
     }
 
-    /// Commands of hooks and probes that the model did not understand so far.
-    pub fn unmodelled_commands(&self) -> Vec<String> {
+    /// Commands of hooks and probes that the model did not understand so far, by pod.
+    pub fn unmodelled_commands(&self) -> Vec<(ObjectRef, String)> {
         self.bridge.act(|world| world.unmodelled_commands())
     }
 
@@ -167,4 +167,9 @@ impl ContainerPause for SimEngine {
 /// Whether there is a program model for `image`, built in or among `configured`.
 pub fn has_model(image: &str, configured: &[GenericApp]) -> bool {
     apps::catalogue(image, configured).is_some()
+}
+
+/// How `configured` describes the program of `image`, if it does.
+pub fn description<'c>(image: &str, configured: &'c [GenericApp]) -> Option<&'c GenericApp> {
+    apps::configured_for(image, configured)
 }

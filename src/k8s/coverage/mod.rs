@@ -25,6 +25,11 @@ pub const STORAGE: &str = "storage";
 /// Certificates and redirects.
 pub const TLS: &str = "tls";
 
+/// Whether the object's own pods start and go on: it matters to whatever depends on those pods, and to
+/// nothing else.
+pub const START: &str = "start";
+const OWN: &[&str] = &[START];
+
 /// What nobody has looked at may matter to anything.
 const ALL: &[&str] = &[SCHEDULING, LIFECYCLE, TRAFFIC, SCALING, STORAGE, TLS];
 

@@ -60,7 +60,7 @@ fn the_longest_row_decides() {
     let grpc = "spec.template.spec.containers[].readinessProbe.grpc.port";
     let (row, coverage) = of("apps", "Deployment", grpc);
     assert_eq!(row, "spec.template.spec.containers[].readinessProbe.grpc");
-    assert_eq!(coverage, Unmodelled(ALL));
+    assert_eq!(coverage, Unmodelled(OWN));
     let rewrite = "metadata.annotations.nginx.ingress.kubernetes.io/rewrite-target";
     let (_, coverage) = of("networking.k8s.io", "Ingress", rewrite);
     assert_eq!(coverage, Unmodelled(&[TRAFFIC, TLS]));
@@ -93,12 +93,12 @@ fn scaling_to_zero_is_unmodelled() {
 #[test]
 fn init_containers_have_the_rows_of_containers() {
     let path = "spec.template.spec.initContainers[].workingDir";
-    assert_eq!(of("apps", "Deployment", path, &Value::from("/srv")), (path, Unmodelled(ALL)));
+    assert_eq!(of("apps", "Deployment", path, &Value::from("/srv")), (path, Unmodelled(OWN)));
     let path = "spec.initContainers[].securityContext.runAsUser";
-    assert_eq!(of("", "Pod", path, &Value::from(1000)), (path, Unmodelled(ALL)));
+    assert_eq!(of("", "Pod", path, &Value::from(1000)), (path, Unmodelled(OWN)));
     let path = "spec.initContainers[].env[].valueFrom.fileKeyRef.key";
     let row = path.trim_end_matches(".key");
-    assert_eq!(of("", "Pod", path, &Value::from("x")), (row, Unmodelled(ALL)));
+    assert_eq!(of("", "Pod", path, &Value::from("x")), (row, Unmodelled(OWN)));
     let path = "spec.initContainers[].restartPolicy";
     assert_eq!(of("", "Pod", path, &Value::from("Always")).1, Inert);
 }
@@ -107,9 +107,9 @@ fn init_containers_have_the_rows_of_containers() {
 fn a_value_that_changes_nothing_is_not_reported() {
     let coverage = |path, value: &str| of("", "Pod", path, &Value::from(value)).1;
     assert_eq!(coverage("spec.dnsPolicy", "ClusterFirst"), Inert);
-    assert_eq!(coverage("spec.dnsPolicy", "Default"), Unmodelled(ALL));
+    assert_eq!(coverage("spec.dnsPolicy", "Default"), Unmodelled(OWN));
     assert_eq!(coverage("spec.volumes[].hostPath.type", "DirectoryOrCreate"), Inert);
-    assert_eq!(coverage("spec.volumes[].hostPath.type", "Directory"), Unmodelled(ALL));
+    assert_eq!(coverage("spec.volumes[].hostPath.type", "Directory"), Unmodelled(OWN));
     let label = "metadata.labels.pod-security.kubernetes.io/enforce";
     let coverage = |value: &str| of("", "Namespace", label, &Value::from(value)).1;
     assert_eq!(coverage("privileged"), Inert);
@@ -133,13 +133,15 @@ fn fields_that_can_keep_a_pod_from_starting_matter_to_everything() {
         "spec.containers[].workingDir",
     ];
     for path in everywhere {
-        assert_eq!(of("", "Pod", path, &Value::from("x")).1, Unmodelled(ALL), "{path}");
+        let coverage = of("", "Pod", path, &Value::from("x")).1;
+        let all = if path.contains("runtimeClass") || path.contains("laims[]") { ALL } else { OWN };
+        assert_eq!(coverage, Unmodelled(all), "{path}");
     }
     let inert = ["spec.securityContext.fsGroup", "spec.containers[].securityContext.capabilities"];
     for path in inert {
         assert_eq!(of("", "Pod", path, &Value::from(33)).1, Inert, "{path}");
     }
     let dropped = "spec.containers[].securityContext.capabilities.drop[]";
-    assert_eq!(of("", "Pod", dropped, &Value::from("ALL")).1, Unmodelled(ALL));
+    assert_eq!(of("", "Pod", dropped, &Value::from("ALL")).1, Unmodelled(OWN));
     assert_eq!(of("", "Pod", dropped, &Value::from("NET_RAW")).1, Inert);
 }

@@ -98,6 +98,7 @@ mod tests {
             statuses: BTreeMap::new(),
             drains: true,
             has_shell: Some(true),
+            unprivileged: false,
         };
         assert!(catalogue("ghcr.io/acme/shop:2", std::slice::from_ref(&app)).is_some());
         assert!(catalogue("ghcr.io/acme/other:2", &[app]).is_none());

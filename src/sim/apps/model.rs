@@ -207,4 +207,7 @@ pub struct GenericApp {
     /// Whether its image has a shell and the tools that come with one, for hooks and probes that run
     /// a program; `None` where that is not said.
     pub has_shell: Option<bool>,
+    /// Whether it, and what its hooks and probes run, gets by as a user of its own, without capabilities,
+    /// on a root filesystem that is read-only.
+    pub unprivileged: bool,
 }

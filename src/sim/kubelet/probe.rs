@@ -182,7 +182,7 @@ impl Worker {
                 // said.
                 if let Some(image) = desk.machines.configured_image(id) {
                     let what = format!("an HTTPS probe of {image}");
-                    desk.machines.note_unmodelled(what);
+                    desk.machines.note_unmodelled(id, what);
                 }
                 self.on_probe_end(probe, false, desk);
             }
@@ -243,8 +243,8 @@ impl Worker {
             let Some(plan) = desk.machines.exec(id, command, Some(timeout), desk.cx) else {
                 // An error of the prober is no result (`prober/worker.go:doProbe`), which no body of
                 // the conformance suite shows.
-                desk.machines
-                    .note_unmodelled(format!("{} in a frozen container", command.join(" ")));
+                let what = format!("{} in a frozen container", command.join(" "));
+                desk.machines.note_unmodelled(id, what);
                 return self.next_probe(probe, desk);
             };
             let ok = plan.exit_code == 0 && plan.duration <= timeout;
@@ -254,7 +254,9 @@ impl Worker {
         let (ip, port) = if let Some(socket) = &spec.tcp_socket {
             (address(&socket.host), port_number(container, &socket.port))
         } else if let Some(grpc) = &spec.grpc {
-            desk.machines.note_unmodelled("grpc probe".to_owned());
+            if let Some(id) = self.containers[probe.container].id {
+                desk.machines.note_unmodelled(id, "grpc probe".to_owned());
+            }
             (own_ip, u16::try_from(grpc.port).ok())
         } else {
             return;

@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 use super::apps::GenericApp;
 use super::profile::Profile;
-use crate::base::Streams;
+use crate::base::{ObjectRef, Streams};
 
 pub use service::Port;
 pub use types::{
@@ -49,5 +49,5 @@ pub struct Machines {
     volumes: files::VolumeTrees,
     /// Randomness of programs that are called by other programs.
     peer_rng: Option<Streams>,
-    unmodelled_commands: BTreeSet<String>,
+    unmodelled_commands: BTreeSet<(ObjectRef, String)>,
 }

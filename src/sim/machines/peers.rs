@@ -58,7 +58,7 @@ impl Peers for Callees<'_> {
                 notes: &mut notes,
             },
         );
-        self.machines.unmodelled_commands.extend(notes);
+        notes.into_iter().for_each(|note| self.machines.note_unmodelled(id, note));
         let cores = self.machines.nodes.get(&start.node).map_or(1000, |node| node.cpu_milli);
         let container = self.machines.containers.get_mut(&id).ok_or(DialError::Timeout)?;
         container.app = Some(app);

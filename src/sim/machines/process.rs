@@ -139,7 +139,7 @@ impl Machines {
                 "{} and {} of one pod on port {port}, unless a file mounted below /etc says otherwise",
                 first.container, second.container
             );
-            self.unmodelled_commands.insert(note);
+            self.unmodelled_commands.insert((container.pod_ref(), note));
             return false;
         }
         true

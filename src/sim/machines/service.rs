@@ -273,7 +273,7 @@ impl Machines {
                 notes: &mut notes,
             },
         );
-        self.unmodelled_commands.extend(notes);
+        notes.into_iter().for_each(|note| self.note_unmodelled(id, note));
         self.volumes = volumes;
         self.peer_rng = Some(peer_rng);
         let container = self.containers.get_mut(&id)?;

@@ -102,7 +102,7 @@ impl Machines {
                 }
                 _ => String::new(),
             };
-            self.unmodelled_commands.insert(command.join(" ") + &hint);
+            self.note_unmodelled(id, command.join(" ") + &hint);
         }
         let stops = stops.map(|after| after + EXEC_TIME);
         if let Some(after) = stops.filter(|after| limit.is_none_or(|limit| *after < limit)) {
@@ -111,9 +111,11 @@ impl Machines {
         Some(ExecPlan { duration: duration + EXEC_TIME, exit_code })
     }
 
-    /// Records a probe or hook that is not understood.
-    pub fn note_unmodelled(&mut self, what: String) {
-        self.unmodelled_commands.insert(what);
+    /// Records a probe or hook of a container that is not understood.
+    pub fn note_unmodelled(&mut self, id: ContainerId, what: String) {
+        if let Some(container) = self.containers.get(&id) {
+            self.unmodelled_commands.insert((container.pod_ref(), what));
+        }
     }
 }
 

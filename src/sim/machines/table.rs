@@ -211,8 +211,8 @@ impl Machines {
         })
     }
 
-    /// Commands of hooks and probes that were not understood; they are taken to succeed.
-    pub fn unmodelled_commands(&self) -> &BTreeSet<String> {
+    /// Commands of hooks and probes that were not understood, by pod; they are taken to succeed.
+    pub fn unmodelled_commands(&self) -> &BTreeSet<(ObjectRef, String)> {
         &self.unmodelled_commands
     }
 

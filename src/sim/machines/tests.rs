@@ -124,7 +124,7 @@ fn what_may_listen_elsewhere_is_not_said_to_collide() {
     assert_eq!(state(&mut world, second), Some(ProcessState::Running));
     let notes = world.on_machines(|m, _| m.unmodelled_commands().clone());
     assert_eq!(
-        notes.into_iter().collect::<Vec<_>>(),
+        notes.into_iter().map(|(_, note)| note).collect::<Vec<_>>(),
         ["c and d of one pod on port 80, unless a file mounted below /etc says otherwise"]
     );
 }
@@ -140,6 +140,7 @@ fn a_described_image_that_runs_twice_with_other_words_is_a_server_and_its_helper
         statuses: BTreeMap::new(),
         drains: true,
         has_shell: Some(true),
+        unprivileged: false,
     };
     for (args, code) in [(vec!["worker".to_owned()], None), (Vec::new(), Some(1))] {
         let mut spec = ClusterSpec::new(Profile::NEWEST, 2);

@@ -11,10 +11,11 @@ use crate::suite::discover::target_port;
 use crate::suite::run::RunRequest;
 use crate::suite::target::{Front, StackTarget};
 
+use super::fields::denies;
 use super::workloads;
 
 /// One container as it is written.
-struct Program<'a> {
+pub(super) struct Program<'a> {
     manifest: &'a Manifest,
     /// `containers` or `initContainers`.
     list: &'static str,
@@ -23,8 +24,13 @@ struct Program<'a> {
 }
 
 impl<'a> Program<'a> {
-    fn image(&self) -> &'a str {
+    pub(super) fn image(&self) -> &'a str {
         self.container["image"].as_str().unwrap_or_default()
+    }
+
+    /// Whether it is within what `path` leads to: its container or the pod.
+    pub(super) fn is_at(&self, path: &str) -> bool {
+        format!("spec.template.spec.{}[{}].", self.list, self.idx).starts_with(path)
     }
 
     /// A sidecar need not end (<https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers>).
@@ -67,7 +73,11 @@ pub(super) fn without_model(request: &RunRequest) -> Option<String> {
             endless.join(", ")
         ));
     }
-    let image = missing.first()?.image();
+    let first = missing.first()?;
+    let image = first.image();
+    let denied = first.manifest.value.pointer("/spec/template/spec").is_some_and(denies);
+    // What its security context asks of it, as it stands.
+    let unprivileged = if denied { "\nunprivileged = true" } else { "" };
     let all: Vec<_> = missing.iter().map(Program::to_string).collect();
     let port = declared_port(request, &target, image).unwrap_or(8080);
     Some(format!(
@@ -79,7 +89,7 @@ pub(super) fn without_model(request: &RunRequest) -> Option<String> {
          port = {port}\n\
          start_ms = 1000\n\
          cpu_per_request_ms = 5\n\
-         memory_mib = 64",
+         memory_mib = 64{unprivileged}",
         all.join(", "),
         repository(image)
     ))
@@ -94,7 +104,8 @@ fn repository(image: &str) -> &str {
     }
 }
 
-fn programs(manifest: &Manifest) -> Vec<Program<'_>> {
+/// The containers of a workload.
+pub(super) fn programs(manifest: &Manifest) -> Vec<Program<'_>> {
     let lists = ["initContainers", "containers"].into_iter();
     let programs = lists.flat_map(|list| {
         let at = format!("/spec/template/spec/{list}");

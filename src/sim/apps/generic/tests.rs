@@ -16,6 +16,7 @@ fn a_configured_server_answers_by_path_prefix() {
         statuses: BTreeMap::from([("/bad".to_owned(), 500), ("/bad/ok".to_owned(), 204)]),
         drains: false,
         has_shell: Some(true),
+        unprivileged: false,
     };
     let mut bench = Bench::new("shop");
     let mut server = Server::configured(&app);
