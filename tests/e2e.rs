@@ -47,7 +47,7 @@ impl Trials {
         // libtest-mimic runs as many at a time as are wanted.
         let request = RunRequest { jobs: 1, ..settings.request()? };
         // Nobody to tell when the pipe is closed.
-        let _ = write!(std::io::stdout(), "{}", settings.headline());
+        let _ = write!(std::io::stdout(), "{}", settings.headline(&request.stack));
         let chosen = select(suites::all(), &settings.selection)?;
         let whisper = Arc::new(|line: &str| eprintln!("{line}"));
         let running = Arc::new(Running::new(&settings, request, whisper, Screen::Shared)?);

@@ -26,8 +26,9 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Error> {
     if settings.dry_run {
         return dry_run(&settings);
     }
+    let headline = settings.headline(&request.stack);
     let running = Running::new(&settings, request, whisper(), Screen::Ours)?;
-    say(&settings.headline());
+    say(&headline);
     let mut text = Text::new(settings.n_seeds).with_flags(again::flags(std::env::args_os()));
     let mut trials: Vec<ScenarioOutcome> = Vec::new();
     let mut on_outcome = |outcome: &ScenarioOutcome| {

@@ -228,19 +228,22 @@ impl Settings {
         Folder::claim(path).map_err(|error| Error::usage(format!("{place}: {error}")))
     }
 
-    /// The first line of a run: the engine and why, the version, the seeds, the stack.
-    pub fn headline(&self) -> String {
+    /// The first lines of a run: the engine and why, the version, the seeds, the stack, and what of its
+    /// files is left out.
+    pub fn headline(&self, stack: &Stack) -> String {
         let seeds = match self.n_seeds {
             _ if self.engine != EngineChoice::Sim => String::new(),
             1 => format!("seed {}, ", self.seed),
             n => format!("seeds {} to {}, ", self.seed, self.seed.saturating_add(n - 1)),
         };
+        let left_out = stack.left_out().iter().map(|each| format!("left out: {each}\n"));
         format!(
-            "engine: {} ({}), Kubernetes {}, {seeds}{}\n\n",
+            "engine: {} ({}), Kubernetes {}, {seeds}{}\n{}\n",
             self.engine.name(),
             self.engine_reason,
             self.kubernetes,
-            self.manifests.display()
+            self.manifests.display(),
+            left_out.collect::<String>()
         )
     }
 }

@@ -8,6 +8,7 @@ mod applier;
 mod apply;
 mod check;
 mod coverage;
+mod hooks;
 mod manifest;
 mod node_ports;
 mod order;
@@ -30,6 +31,7 @@ pub use manifest::{Location, Manifest};
 #[derive(Clone, Debug, Default)]
 pub struct Stack {
     objects: Vec<Manifest>,
+    left_out: Vec<String>,
 }
 
 impl Stack {
@@ -64,11 +66,25 @@ impl Stack {
     ) -> Result<Stack, Error> {
         let mut objects = check::all(written, *profile, &mut problems);
         problems.into_result()?;
+        let mut left_out = Vec::new();
+        objects.retain(|each| match hooks::other_hook(each) {
+            Some(hook) => {
+                let (at, object) = (each.locate(""), &each.object_ref);
+                left_out.push(format!("{object} ({at}): Helm makes it at the hook {hook}"));
+                false
+            }
+            None => true,
+        });
         if objects.is_empty() {
             return Err(Error::usage(format!("{}: no objects in it", path.display())));
         }
         order::sort(&mut objects);
-        Ok(Stack { objects })
+        Ok(Stack { objects, left_out })
+    }
+
+    /// The objects that are written with the others and are none of the stack, each with the reason.
+    pub fn left_out(&self) -> &[String] {
+        &self.left_out
     }
 
     /// The objects in apply order.
@@ -111,7 +127,7 @@ impl Stack {
     #[must_use]
     pub fn without(&self, is_left_out: impl Fn(&ObjectRef) -> bool) -> Stack {
         let kept = self.objects.iter().filter(|each| !is_left_out(&each.object_ref));
-        Stack { objects: kept.cloned().collect() }
+        Stack { objects: kept.cloned().collect(), left_out: self.left_out.clone() }
     }
 
     /// Where `path` (as in `spec.template.spec.containers[0].image`) of an object is written, or the
