@@ -67,11 +67,13 @@ fn what_manifests_lack_is_judged_without_a_program(#[case] scenario: &str, #[cas
     assert_eq!(verdict, Failed, "{message}");
     assert!(message.contains(told), "{message}");
     assert_unknown(&single, "rollout::no_failed_request", "[[app]]");
+    let policy = "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: deny}\nspec: {podSelector: {}}\n";
+    assert_eq!(judged(&format!("{single}{policy}"), scenario), (Failed, message.clone()));
     assert_unknown(&format!("{single}{DENY_ALL}"), scenario, "[[app]]");
     let elsewhere = NGINX
         .replace("replicas: 3", "replicas: 1")
         .replace("    spec:\n", "    spec:\n      nodeSelector: {disk: ssd}\n");
-    assert_eq!(judged(&elsewhere, scenario), (Failed, message));
+    assert_eq!(judged(&elsewhere, scenario).0, Failed);
     assert_unknown(&elsewhere, "rollout::no_failed_request", "nodeSelector");
 }
 
@@ -164,13 +166,11 @@ fn a_bystander_may_be_what_no_model_knows() {
     assert_unknown(&with(&format!("{BYSTANDER}{BUDGET}")), scenario, told);
     let wait = "{name: wait, image: 'busybox:1.36', command: [sh, -c, 'until nc -z cart 7070; do sleep 1; done']}";
     let wait = format!("    spec:\n      initContainers: [{wait}]\n      containers:\n");
-    let backup = with(BACKUP);
-    assert_eq!(judged(&backup, scenario).0, Passed);
-    assert_unknown(
-        &backup,
-        "persistence::shared_uploads",
-        "the whole kind of CronJob default/backup",
-    );
+    assert_eq!(judged(&with(BACKUP), scenario).0, Passed);
+    // It takes room on every node, and nothing else.
+    let agent = with(&BYSTANDER.replace("kind: Deployment", "kind: DaemonSet"));
+    assert_eq!(judged(&agent, scenario).0, Passed);
+    assert_unknown(&agent, "spread::distinct_nodes", "the whole kind of DaemonSet default/cart");
     let waiting = with(BYSTANDER).replacen("    spec:\n      containers:\n", &wait, 1);
     assert_unknown(&waiting, scenario, told);
 }

@@ -42,8 +42,7 @@ pub(super) fn run_trial(
     let spec = cluster_spec(request);
     let bystanders = Bystanders::of(request);
     let unmodelled = fields::unmodelled(request, job.scenario, &bystanders);
-    // What does more than to keep pods from starting may also bring what the manifests lack.
-    let is_open = unmodelled.as_ref().is_some_and(|unmodelled| !unmodelled.is_about_starts);
+    let is_open = unmodelled.as_ref().is_some_and(|unmodelled| unmodelled.may_add);
     let unapplied = programs::without_model(request)
         .or(unmodelled.map(|unmodelled| unmodelled.message))
         .or_else(|| cluster::lacks(request, job.scenario, &spec));

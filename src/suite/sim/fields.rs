@@ -19,8 +19,8 @@ const DENIALS: [&str; 5] =
 pub(super) struct Unmodelled {
     /// The fields, and who tells.
     pub message: String,
-    /// It decides whether pods start, and nothing else.
-    pub is_about_starts: bool,
+    /// Among them is what may also bring what the manifests lack: replicas, autoscalers, ways in.
+    pub may_add: bool,
 }
 
 /// The fields that matter to `scenario` and that the simulator does not act on.
@@ -65,10 +65,13 @@ pub(super) fn unmodelled(
         "the simulator does not act on what this depends on ({tells}):\n{}{hint}",
         lines.join("\n")
     );
-    Some(Unmodelled {
-        message,
-        is_about_starts: fields.iter().all(|field| field.aspects == [START]),
-    })
+    Some(Unmodelled { message, may_add: fields.iter().any(|field| may_add(request, field)) })
+}
+
+/// Whether it is an object that makes or changes others: a custom resource, or an admission hook.
+fn may_add(request: &RunRequest, field: &UnmodelledField) -> bool {
+    let manifest = request.stack.manifest(&field.object);
+    manifest.is_some_and(|each| each.is_custom() || each.group() == "admissionregistration.k8s.io")
 }
 
 /// The programs that a security context denies something.
