@@ -121,6 +121,7 @@ fn spec(n_nodes: usize) -> ClusterSpec {
         drains: true,
         has_shell: Some(true),
         unprivileged: false,
+        probes: Vec::new(),
     });
     spec
 }

@@ -155,14 +155,14 @@ fn a_configured_program_is_proved_like_any_other() {
 #[test]
 fn a_field_the_simulator_does_not_act_on_is_named_with_its_line() {
     let yaml = PLAIN.replace("NodePort\n", "NodePort\n  trafficDistribution: PreferClose\n");
-    let mut request = request(&yaml, suites::all(), &["spread::distinct_nodes", "https"]);
+    let mut request = request(&yaml, suites::all(), &["spread::distinct_nodes", "readiness::gate"]);
     request.apps.push(plain_app());
     let outcome = run(&request, &mut |_| {}).expect("it runs");
-    let [spread, https, ..] = &outcome.scenarios[..] else { panic!("several") };
+    let [spread, gate] = &outcome.scenarios[..] else { panic!("two") };
     assert_ne!(spread.verdict, Verdict::Unknown, "{}", spread.message);
-    assert_eq!(https.verdict, Verdict::Unknown, "{}", https.message);
+    assert_eq!(gate.verdict, Verdict::Unknown, "{}", gate.message);
     let line = "stack.yaml:22: spec.trafficDistribution of Service default/web";
-    assert!(https.message.contains(line), "{}", https.message);
+    assert!(gate.message.contains(line), "{}", gate.message);
 }
 
 /// Something that is no server beside the server of [`PLAIN`].

@@ -67,8 +67,7 @@ fn what_manifests_lack_is_judged_without_a_program(#[case] scenario: &str, #[cas
     assert_eq!(verdict, Failed, "{message}");
     assert!(message.contains(told), "{message}");
     assert_unknown(&single, "rollout::no_failed_request", "[[app]]");
-    let policy = "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: deny}\nspec: {podSelector: {}}\n";
-    assert_eq!(judged(&format!("{single}{policy}"), scenario), (Failed, message.clone()));
+    assert_eq!(judged(&format!("{single}{ISOLATION}"), scenario), (Failed, message));
     assert_unknown(&format!("{single}{DENY_ALL}"), scenario, "[[app]]");
     let elsewhere = NGINX
         .replace("replicas: 3", "replicas: 1")
@@ -112,6 +111,60 @@ fn a_program_that_needs_no_privileges_can_be_denied_them() {
     let beside = format!("{denied}      - {{name: agent, image: 'nginx:1.27'}}\n");
     let beside = judged(&beside, true);
     assert_eq!(beside.verdict, Unknown, "{}", beside.message);
+}
+
+const STORE: &str = "---
+apiVersion: v1
+kind: Service
+metadata: {name: store}
+spec: {selector: {app: store}, ports: [{name: postgres, port: 5432}]}
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: store}
+spec:
+  serviceName: store
+  selector: {matchLabels: {app: store}}
+  template:
+    metadata: {labels: {app: store}}
+    spec:
+      containers:
+      - name: postgres
+        image: postgres:16.4
+        ports: [{containerPort: 5432}]
+        readinessProbe: {exec: {command: [/usr/bin/pg_isready, -U, app]}}
+        livenessProbe: {exec: {command: [sh, -c, exec pg_isready -U app]}}
+";
+
+#[test]
+fn a_database_with_exec_probes_can_be_described() {
+    let image = "example.com/team/web:1\n        env: [{name: DATABASE_HOST, value: store}]";
+    let front =
+        NGINX.replace("nginx:1.27", image).replace("port: 80}", "port: 80, targetPort: 8080}");
+    let yaml = format!("{front}{STORE}");
+    let scenario = "rollout::ready_capacity";
+    for told in [
+        "[[app]]\nimage = \"example.com/team/web\"\nport = 8080\n",
+        "memory_mib = 64\n[[app]]\nimage = \"postgres\"\nport = 5432\n",
+        "memory_mib = 64\nshell = true\nprobes = [\"pg_isready\"]",
+    ] {
+        assert_unknown(&yaml, scenario, told);
+    }
+    let judged = |probes: &[&str]| {
+        let mut request = support::request_for(&yaml, &[scenario]);
+        let probes = probes.iter().map(|each| (*each).to_owned()).collect();
+        let image = "postgres".to_owned();
+        request.apps.extend([
+            support::app("web"),
+            GenericApp { image, port: 5432, probes, ..support::app("store") },
+        ]);
+        support::outcome(&request)
+    };
+    let unsaid = judged(&[]);
+    assert_eq!(unsaid.verdict, Unknown, "{}", unsaid.message);
+    assert!(unsaid.message.contains("among its `probes`"), "{}", unsaid.message);
+    let said = judged(&["pg_isready"]);
+    assert_eq!(said.verdict, Passed, "{}", said.message);
 }
 
 const BYSTANDER: &str = "---
@@ -164,7 +217,8 @@ fn a_bystander_may_be_what_no_model_knows() {
     let told = "of Deployment default/cart (start)";
     assert_unknown(&with(&BYSTANDER.replace("ClusterIP", "NodePort")), scenario, told);
     assert_unknown(&with(&format!("{BYSTANDER}{BUDGET}")), scenario, told);
-    let wait = "{name: wait, image: 'busybox:1.36', command: [sh, -c, 'until nc -z cart 7070; do sleep 1; done']}";
+    let wait = "[sh, -c, 'until nc -z cart 7070; do sleep 1; done']";
+    let wait = format!("{{name: wait, image: 'busybox:1.36', command: {wait}}}");
     let wait = format!("    spec:\n      initContainers: [{wait}]\n      containers:\n");
     assert_eq!(judged(&with(BACKUP), scenario).0, Passed);
     // It takes room on every node, and nothing else.
@@ -180,6 +234,12 @@ apiVersion: cilium.io/v2
 kind: CiliumNetworkPolicy
 metadata: {name: deny-all}
 spec: {endpointSelector: {}, ingressDeny: [{fromEntities: [all]}]}
+";
+const ISOLATION: &str = "---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: deny-all}
+spec: {podSelector: {}}
 ";
 const MONITOR: &str = "---
 apiVersion: monitoring.coreos.com/v1

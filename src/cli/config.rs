@@ -69,6 +69,8 @@ pub(super) struct AppConfig {
     #[serde(default)]
     unprivileged: bool,
     #[serde(default)]
+    probes: Vec<String>,
+    #[serde(default)]
     statuses: BTreeMap<String, Said<u16>>,
 }
 
@@ -227,6 +229,7 @@ impl AppConfig {
             drains: self.drains,
             has_shell: self.shell,
             unprivileged: self.unprivileged,
+            probes: self.probes.clone(),
         })
     }
 }

@@ -60,6 +60,7 @@ pub fn app(name: &str) -> GenericApp {
         drains: true,
         has_shell: Some(true),
         unprivileged: false,
+        probes: Vec::new(),
     }
 }
 

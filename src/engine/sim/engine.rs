@@ -169,6 +169,11 @@ pub fn has_model(image: &str, configured: &[GenericApp]) -> bool {
     apps::catalogue(image, configured).is_some()
 }
 
+/// Whether an image with a shell has the program `name` with it.
+pub fn is_common_tool(name: &str) -> bool {
+    apps::is_common_tool(name)
+}
+
 /// How `configured` describes the program of `image`, if it does.
 pub fn description<'c>(image: &str, configured: &'c [GenericApp]) -> Option<&'c GenericApp> {
     apps::configured_for(image, configured)

@@ -16,5 +16,5 @@ mod transport;
 pub use crate::sim::apps::GenericApp;
 pub use crate::sim::profile::Profile;
 pub use crate::sim::{ClusterSpec, NodeSpec, has_driver};
-pub use engine::{SimEngine, description, has_model};
+pub use engine::{SimEngine, description, has_model, is_common_tool};
 pub use run::{SimRun, run};

@@ -99,6 +99,7 @@ mod tests {
             drains: true,
             has_shell: Some(true),
             unprivileged: false,
+            probes: Vec::new(),
         };
         assert!(catalogue("ghcr.io/acme/shop:2", std::slice::from_ref(&app)).is_some());
         assert!(catalogue("ghcr.io/acme/other:2", &[app]).is_none());

@@ -48,6 +48,7 @@ pub(super) struct Server {
     /// Whether the image has a shell and the usual tools; `None` where that is not known.
     has_shell: Option<bool>,
     has_bash: Option<bool>,
+    probes: Vec<String>,
     /// Whether the image's program runs, not a command in its place.
     is_serving: bool,
     /// Whether the process ends on SIGTERM.
@@ -71,6 +72,7 @@ impl Server {
             own: Vec::new(),
             has_shell: app.has_shell,
             has_bash: None,
+            probes: app.probes.clone(),
             is_serving: true,
             heeds: true,
             log: AccessLog::default(),
@@ -92,6 +94,7 @@ impl Server {
             own: vec!["nginx", "nginx-debug"],
             has_shell: Some(true),
             has_bash: Some(!tag.contains("alpine")),
+            probes: Vec::new(),
             is_serving: true,
             heeds: true,
             log: AccessLog::default(),
@@ -233,6 +236,10 @@ impl App for Server {
             other => other,
         }
     }
+
+    fn is_probe(&self, name: &str) -> bool {
+        self.probes.iter().any(|probe| probe == name)
+    }
 }
 
 /// A program that listens to nothing: busybox with its command, or pause.
@@ -304,9 +311,29 @@ impl App for Idle {
 
 /// That an image holds a program which any base has, or one of `own`; `None` for any other.
 pub(super) fn is_known(name: &str, own: &[&str]) -> Option<bool> {
-    const COMMON: &[&str] = &[
-        "sh", "sleep", "true", "false", "echo", "cat", "ls", "kill", "test", "touch", "rm",
-        "mkdir", "cp", "mv", "date", "env", "grep", "sed",
-    ];
-    (COMMON.contains(&name) || own.contains(&name)).then_some(true)
+    (is_common_tool(name) || own.contains(&name)).then_some(true)
+}
+
+/// Whether any base with a shell has the program `name`.
+pub fn is_common_tool(name: &str) -> bool {
+    matches!(
+        name,
+        "sh" | "sleep"
+            | "true"
+            | "false"
+            | "echo"
+            | "cat"
+            | "ls"
+            | "kill"
+            | "test"
+            | "touch"
+            | "rm"
+            | "mkdir"
+            | "cp"
+            | "mv"
+            | "date"
+            | "env"
+            | "grep"
+            | "sed"
+    )
 }

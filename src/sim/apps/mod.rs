@@ -16,5 +16,6 @@ mod wire;
 mod wordpress;
 
 pub use catalogue::{catalogue, configured_for};
+pub use generic::is_common_tool;
 pub use model::{App, AppCx, DialError, Dialer, Files, GenericApp, Launch, Peers, Shutdown, Work};
 pub(in crate::sim) use script::{is_command_flag, sleep_time, split_words, without_output};

@@ -185,6 +185,11 @@ pub trait App: std::fmt::Debug + Send {
     /// Whether the image holds the program `name`, as in `sleep` or `bash`; `None` where that is not
     /// known.
     fn has_binary(&self, name: &str) -> Option<bool>;
+
+    /// Whether the image's program `name` tells by its exit code whether this one listens.
+    fn is_probe(&self, _name: &str) -> bool {
+        false
+    }
 }
 
 /// A generic HTTP server, configured in `seatrial.toml` for an image without a model.
@@ -210,4 +215,6 @@ pub struct GenericApp {
     /// Whether it, and what its hooks and probes run, gets by as a user of its own, without capabilities,
     /// on a root filesystem that is read-only.
     pub unprivileged: bool,
+    /// Programs of its image that exec probes run: 0 while it listens, else 1.
+    pub probes: Vec<String>,
 }

@@ -97,10 +97,14 @@ impl Machines {
         if unknown {
             let image = &container.start.image;
             let hint = match configured_for(image, &self.configured) {
-                Some(app) if app.has_shell.is_none() => {
-                    format!(" in {image} (say in seatrial.toml whether its image has a `shell`)")
-                }
-                _ => String::new(),
+                Some(app) if app.has_shell.is_none() => format!(
+                    " in {image} (say in seatrial.toml whether its image has a `shell`, and name among \
+                     its `probes` what tells whether it answers)"
+                ),
+                Some(_) => format!(
+                    " in {image} (name among its `probes` in seatrial.toml what tells whether it answers)"
+                ),
+                None => String::new(),
             };
             self.note_unmodelled(id, command.join(" ") + &hint);
         }
@@ -133,6 +137,9 @@ impl Shell<'_> {
             return Course::ended(NOT_FOUND);
         };
         let name = program.rsplit('/').next().unwrap_or(program);
+        if self.container.app.as_ref().is_some_and(|app| app.is_probe(name)) {
+            return Course::ended(i32::from(self.container.listening.is_empty()));
+        }
         let builtin = depth > 0 && matches!(name, "exit" | "true" | ":" | "echo" | "kill" | "test");
         match self.has_binary(name) {
             Some(false) if !builtin => return Course::ended(NOT_FOUND),

@@ -141,6 +141,7 @@ fn a_described_image_that_runs_twice_with_other_words_is_a_server_and_its_helper
         drains: true,
         has_shell: Some(true),
         unprivileged: false,
+        probes: Vec::new(),
     };
     for (args, code) in [(vec!["worker".to_owned()], None), (Vec::new(), Some(1))] {
         let mut spec = ClusterSpec::new(Profile::NEWEST, 2);

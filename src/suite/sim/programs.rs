@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
 use crate::base::ObjectRef;
-use crate::engine::sim::has_model;
+use crate::engine::sim::{has_model, is_common_tool};
 use crate::k8s::image_reference;
 use crate::stack::Manifest;
 use crate::suite::discover::target_port;
@@ -31,6 +31,16 @@ impl<'a> Program<'a> {
     /// Whether it is within what `path` leads to: its container or the pod.
     pub(super) fn is_at(&self, path: &str) -> bool {
         format!("spec.template.spec.{}[{}].", self.list, self.idx).starts_with(path)
+    }
+
+    /// What its exec probes run.
+    fn commands(&self) -> Vec<Vec<&'a str>> {
+        let probes = ["startupProbe", "readinessProbe", "livenessProbe"].into_iter();
+        let commands = probes.filter_map(|probe| {
+            let words = self.container[probe].pointer("/exec/command")?.as_array()?;
+            Some(words.iter().filter_map(Value::as_str).collect())
+        });
+        commands.collect()
     }
 
     /// A sidecar need not end (<https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers>).
@@ -73,26 +83,74 @@ pub(super) fn without_model(request: &RunRequest) -> Option<String> {
             endless.join(", ")
         ));
     }
-    let first = missing.first()?;
-    let image = first.image();
-    let denied = first.manifest.value.pointer("/spec/template/spec").is_some_and(denies);
-    // What its security context asks of it, as it stands.
-    let unprivileged = if denied { "\nunprivileged = true" } else { "" };
+    if missing.is_empty() {
+        return None;
+    }
     let all: Vec<_> = missing.iter().map(Program::to_string).collect();
-    let port = declared_port(request, &target, image).unwrap_or(8080);
+    let mut described: Vec<&str> = Vec::new();
+    let descriptions = missing.iter().filter_map(|program| {
+        let image = repository(program.image());
+        let is_new = !described.contains(&image);
+        described.push(image);
+        is_new.then(|| {
+            let port = declared_port(request, &target, program.image());
+            description(program, port.unwrap_or(8080))
+        })
+    });
     Some(format!(
         "no program model for {}: whether they keep running, and what they answer, is not known (a \
          real cluster tells, --engine kind)\n\
-         add to seatrial.toml:\n\
-         [[app]]\n\
+         add to seatrial.toml, if it is so:{}",
+        all.join(", "),
+        descriptions.collect::<String>()
+    ))
+}
+
+/// A description of `program` by which its manifest could do: an entry of `seatrial.toml`.
+fn description(program: &Program<'_>, port: u64) -> String {
+    let mut text = format!(
+        "\n[[app]]\n\
          image = \"{}\"\n\
          port = {port}\n\
          start_ms = 1000\n\
          cpu_per_request_ms = 5\n\
-         memory_mib = 64{unprivileged}",
-        all.join(", "),
-        repository(image)
-    ))
+         memory_mib = 64",
+        repository(program.image())
+    );
+    let commands = program.commands();
+    let words = || commands.iter().filter_map(|command| command_words(command));
+    if words().any(|(has_shell, _)| has_shell) {
+        text.push_str("\nshell = true");
+    }
+    let mut probes: Vec<&str> =
+        words().map(|(_, name)| name).filter(|name| is_program(name)).collect();
+    probes.sort_unstable();
+    probes.dedup();
+    if !probes.is_empty() {
+        text.push_str(&format!("\nprobes = {probes:?}"));
+    }
+    if program.manifest.value.pointer("/spec/template/spec").is_some_and(denies) {
+        text.push_str("\nunprivileged = true");
+    }
+    text
+}
+
+/// Whether `name` is that of a program which not every shell brings.
+fn is_program(name: &str) -> bool {
+    let is_word = name.starts_with(|first: char| first.is_ascii_alphabetic());
+    let is_syntax = matches!(name, "case" | "exit" | "for" | "if" | "set" | "until" | "while");
+    is_word && !is_syntax && !is_common_tool(name)
+}
+
+/// Whether `command` runs in a shell, and the name of the program it begins with.
+fn command_words<'c>(command: &[&'c str]) -> Option<(bool, &'c str)> {
+    let name = |path: &'c str| path.rsplit('/').next().unwrap_or(path);
+    let first = name(command.first()?);
+    if !matches!(first, "sh" | "bash" | "ash" | "dash") {
+        return Some((is_common_tool(first), first));
+    }
+    let mut words = command.last()?.split_whitespace().skip_while(|word| *word == "exec");
+    Some((true, words.next().map_or(first, name)))
 }
 
 /// The image without tag and digest.

@@ -17,6 +17,7 @@ fn a_configured_server_answers_by_path_prefix() {
         drains: false,
         has_shell: Some(true),
         unprivileged: false,
+        probes: Vec::new(),
     };
     let mut bench = Bench::new("shop");
     let mut server = Server::configured(&app);
