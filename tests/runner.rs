@@ -124,6 +124,8 @@ fn a_program_without_a_model_is_unknown_and_the_message_says_what_to_write() {
         let message = &outcome.scenarios[0].message;
         let app = format!("[[app]]\nimage = \"example.com/team/web\"\nport = {port}\n");
         assert!(message.contains(&app), "{message}");
+        // Its preStop hook is a sleep.
+        assert!(message.ends_with("memory_mib = 64\nshell = true"), "{message}");
     }
 }
 

@@ -42,11 +42,12 @@ pub(super) fn run_trial(
     let spec = cluster_spec(request);
     let bystanders = Bystanders::of(request);
     let unmodelled = fields::unmodelled(request, job.scenario, &bystanders);
-    let is_open = unmodelled.as_ref().is_some_and(|unmodelled| unmodelled.may_add);
+    let may_add = unmodelled.as_ref().is_some_and(|unmodelled| unmodelled.may_add);
     let unapplied = programs::without_model(request)
         .or(unmodelled.map(|unmodelled| unmodelled.message))
         .or_else(|| cluster::lacks(request, job.scenario, &spec));
-    if let (Some(unknown), true) = (&unapplied, is_open) {
+    // Where nothing else can bring what the manifests lack, that is judged all the same.
+    if let (Some(unknown), true) = (&unapplied, may_add) {
         return Ok(Judged::without_cluster(unknown.clone()));
     }
     let run = sim::run(&spec, job.seed, async |engine: Arc<SimEngine>| {

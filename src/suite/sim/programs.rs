@@ -14,6 +14,9 @@ use crate::suite::target::{Front, StackTarget};
 use super::fields::denies;
 use super::workloads;
 
+const PROBES: [&str; 3] = ["/startupProbe", "/readinessProbe", "/livenessProbe"];
+const HOOKS: [&str; 2] = ["/lifecycle/postStart", "/lifecycle/preStop"];
+
 /// One container as it is written.
 pub(super) struct Program<'a> {
     manifest: &'a Manifest,
@@ -33,11 +36,10 @@ impl<'a> Program<'a> {
         format!("spec.template.spec.{}[{}].", self.list, self.idx).starts_with(path)
     }
 
-    /// What its exec probes run.
-    fn commands(&self) -> Vec<Vec<&'a str>> {
-        let probes = ["startupProbe", "readinessProbe", "livenessProbe"].into_iter();
-        let commands = probes.filter_map(|probe| {
-            let words = self.container[probe].pointer("/exec/command")?.as_array()?;
+    /// What it runs by exec at `places`.
+    fn commands(&self, places: &[&str]) -> Vec<Vec<&'a str>> {
+        let commands = places.iter().filter_map(|place| {
+            let words = self.container.pointer(&format!("{place}/exec/command"))?.as_array()?;
             Some(words.iter().filter_map(Value::as_str).collect())
         });
         commands.collect()
@@ -88,13 +90,13 @@ pub(super) fn without_model(request: &RunRequest) -> Option<String> {
     }
     let all: Vec<_> = missing.iter().map(Program::to_string).collect();
     let mut described: Vec<&str> = Vec::new();
-    let descriptions = missing.iter().filter_map(|program| {
+    let suggestions = missing.iter().filter_map(|program| {
         let image = repository(program.image());
         let is_new = !described.contains(&image);
         described.push(image);
         is_new.then(|| {
             let port = declared_port(request, &target, program.image());
-            description(program, port.unwrap_or(8080))
+            suggestion(program, port.unwrap_or(8080))
         })
     });
     Some(format!(
@@ -102,12 +104,12 @@ pub(super) fn without_model(request: &RunRequest) -> Option<String> {
          real cluster tells, --engine kind)\n\
          add to seatrial.toml, if it is so:{}",
         all.join(", "),
-        descriptions.collect::<String>()
+        suggestions.collect::<String>()
     ))
 }
 
-/// A description of `program` by which its manifest could do: an entry of `seatrial.toml`.
-fn description(program: &Program<'_>, port: u64) -> String {
+/// An entry of `seatrial.toml` that says of `program` what its manifest takes for granted.
+fn suggestion(program: &Program<'_>, port: u64) -> String {
     let mut text = format!(
         "\n[[app]]\n\
          image = \"{}\"\n\
@@ -117,13 +119,17 @@ fn description(program: &Program<'_>, port: u64) -> String {
          memory_mib = 64",
         repository(program.image())
     );
-    let commands = program.commands();
-    let words = || commands.iter().filter_map(|command| command_words(command));
-    if words().any(|(has_shell, _)| has_shell) {
+    let (probes, hooks) = (program.commands(&PROBES), program.commands(&HOOKS));
+    if probes
+        .iter()
+        .chain(&hooks)
+        .filter_map(|command| first_words(command))
+        .any(|(has_shell, _)| has_shell)
+    {
         text.push_str("\nshell = true");
     }
-    let mut probes: Vec<&str> =
-        words().map(|(_, name)| name).filter(|name| is_program(name)).collect();
+    let names = probes.iter().filter_map(|command| first_words(command)).map(|(_, name)| name);
+    let mut probes: Vec<&str> = names.filter(|name| is_program(name)).collect();
     probes.sort_unstable();
     probes.dedup();
     if !probes.is_empty() {
@@ -143,7 +149,7 @@ fn is_program(name: &str) -> bool {
 }
 
 /// Whether `command` runs in a shell, and the name of the program it begins with.
-fn command_words<'c>(command: &[&'c str]) -> Option<(bool, &'c str)> {
+fn first_words<'c>(command: &[&'c str]) -> Option<(bool, &'c str)> {
     let name = |path: &'c str| path.rsplit('/').next().unwrap_or(path);
     let first = name(command.first()?);
     if !matches!(first, "sh" | "bash" | "ash" | "dash") {
