@@ -85,12 +85,17 @@ const HARDENED: &str = "      securityContext: {runAsNonRoot: true, fsGroup: 100
           capabilities: {drop: [ALL]}
           readOnlyRootFilesystem: true
         image: example.com/team/web:1
+        workingDir: /srv
+        volumeMounts: [{name: tmp, mountPath: /tmp}]
 ";
+const SCRATCH: &str = "      volumes: [{name: tmp, emptyDir: {medium: Memory, sizeLimit: 64Mi}}]\n";
 
 #[test]
 fn a_program_that_needs_no_privileges_can_be_denied_them() {
     let usual = "      containers:\n      - name: web\n        image: nginx:1.27\n";
     let denied = NGINX.replace(usual, HARDENED).replace("port: 80}", "port: 80, targetPort: 8080}");
+    let with = |more: &str| format!("{denied}{more}{SCRATCH}");
+    let denied = with("");
     let scenario = "rollout::ready_capacity";
     assert_unknown(&denied, scenario, "memory_mib = 64\nunprivileged = true");
     let single = denied.replace("replicas: 3", "replicas: 1");
@@ -108,8 +113,7 @@ fn a_program_that_needs_no_privileges_can_be_denied_them() {
     let said = judged(&denied, true);
     assert_eq!(said.verdict, Passed, "{}", said.message);
     // Another program of the pod is denied the same.
-    let beside = format!("{denied}      - {{name: agent, image: 'nginx:1.27'}}\n");
-    let beside = judged(&beside, true);
+    let beside = judged(&with("      - {name: agent, image: 'nginx:1.27'}\n"), true);
     assert_eq!(beside.verdict, Unknown, "{}", beside.message);
 }
 

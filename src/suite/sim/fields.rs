@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::engine::sim::description;
+use crate::engine::sim::{GenericApp, description};
 use crate::k8s::coverage::START;
 use crate::stack::{Manifest, UnmodelledField};
 use crate::suite::run::RunRequest;
@@ -11,6 +11,8 @@ use crate::suite::scenario::{Aspect, Scenario};
 use super::bystanders::Bystanders;
 use super::programs::programs;
 
+/// How paths of a workload's pod begin.
+const POD: &str = "spec.template.spec.";
 /// What a security context denies a program.
 const DENIALS: [&str; 5] =
     ["capabilities.drop[", "readOnlyRootFilesystem", "runAsGroup", "runAsNonRoot", "runAsUser"];
@@ -30,10 +32,11 @@ pub(super) fn unmodelled(
     bystanders: &Bystanders,
 ) -> Option<Unmodelled> {
     let matters = |field: &UnmodelledField| {
+        if is_settled(request, field) {
+            return false;
+        }
         if field.aspects.contains(&START) {
-            return !scenario.aspects.is_empty()
-                && !bystanders.contains(&field.object)
-                && denied(request, field).is_none_or(|programs| !programs.all_do_without);
+            return !scenario.aspects.is_empty() && !bystanders.contains(&field.object);
         }
         let is_own = |aspect: Aspect| {
             matches!(aspect, Aspect::Lifecycle | Aspect::Traffic)
@@ -56,8 +59,10 @@ pub(super) fn unmodelled(
         true => "a cluster with the controllers of these kinds tells, --engine kubeconfig",
         false => "a real cluster tells, --engine kind",
     };
-    let mut denials = fields.iter().filter_map(|field| denied(request, field));
-    let hint = match denials.any(|programs| programs.all_are_described) {
+    let is_unsaid = |field: &UnmodelledField| {
+        denied(&field.path).is_some_and(|of| concerned(request, field, of, |_| true))
+    };
+    let hint = match fields.iter().any(is_unsaid) {
         true => "\nsay in seatrial.toml which programs are `unprivileged`",
         false => "",
     };
@@ -74,27 +79,39 @@ fn may_add(request: &RunRequest, field: &UnmodelledField) -> bool {
     manifest.is_some_and(|each| each.is_custom() || each.group() == "admissionregistration.k8s.io")
 }
 
-/// The programs that a security context denies something.
-struct Denied {
-    /// All are described in `seatrial.toml`.
-    all_are_described: bool,
-    /// All are described as doing without.
-    all_do_without: bool,
+/// Whether descriptions of the programs that `field` concerns say that it changes nothing.
+fn is_settled(request: &RunRequest, field: &UnmodelledField) -> bool {
+    let path = field.path.as_str();
+    if let Some(of) = denied(path) {
+        return concerned(request, field, of, |app| app.unprivileged);
+    }
+    // A description is about the program as it is started there, and that writes no files.
+    let of = match path.strip_suffix("workingDir") {
+        Some(container) => container,
+        None if path.contains("].emptyDir.") => POD,
+        None => return false,
+    };
+    concerned(request, field, of, |_| true)
 }
 
-/// Whom `field` denies something; `None` when it does nothing of the kind.
-fn denied(request: &RunRequest, field: &UnmodelledField) -> Option<Denied> {
-    let (of, what) = field.path.split_once("securityContext.")?;
-    if !DENIALS.iter().any(|denial| what.starts_with(denial)) {
-        return None;
-    }
-    let manifest = request.stack.manifest(&field.object)?;
-    let programs = programs(manifest).into_iter().filter(|each| each.is_at(of));
-    let apps: Vec<_> = programs.map(|each| description(each.image(), &request.apps)).collect();
-    (!apps.is_empty()).then(|| Denied {
-        all_are_described: apps.iter().all(Option::is_some),
-        all_do_without: apps.iter().all(|app| app.is_some_and(|app| app.unprivileged)),
-    })
+/// The container or pod whose security context denies something by the field at `path`, as the
+/// beginning of paths below it.
+fn denied(path: &str) -> Option<&str> {
+    let (of, what) = path.split_once("securityContext.")?;
+    DENIALS.iter().any(|denial| what.starts_with(denial)).then_some(of)
+}
+
+/// Whether all programs below `of`, in the object of `field`, are described, and as `holds` asks.
+fn concerned(
+    request: &RunRequest,
+    field: &UnmodelledField,
+    of: &str,
+    holds: impl Fn(&GenericApp) -> bool,
+) -> bool {
+    let programs = request.stack.manifest(&field.object).map(programs).unwrap_or_default();
+    let mut programs = programs.iter().filter(|each| each.is_at(of)).peekable();
+    let described = |image| description(image, &request.apps);
+    programs.peek().is_some() && programs.all(|each| described(each.image()).is_some_and(&holds))
 }
 
 /// Whether the security contexts of `pod` deny its programs something.

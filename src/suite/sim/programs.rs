@@ -31,7 +31,7 @@ impl<'a> Program<'a> {
         self.container["image"].as_str().unwrap_or_default()
     }
 
-    /// Whether it is within what `path` leads to: its container or the pod.
+    /// Whether `path` begins the paths of its container, or of its pod.
     pub(super) fn is_at(&self, path: &str) -> bool {
         format!("spec.template.spec.{}[{}].", self.list, self.idx).starts_with(path)
     }
