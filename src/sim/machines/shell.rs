@@ -9,7 +9,8 @@ use super::files::View;
 use super::types::{ContainerId, ExecPlan, MachinesEvent};
 use crate::base::millis;
 use crate::sim::apps::{
-    Files as _, configured_for, is_command_flag, sleep_time, split_words, without_output,
+    Files as _, configured_for, is_command_flag, is_common_tool, sleep_time, split_words,
+    without_output,
 };
 use crate::sim::context::Cx;
 
@@ -96,11 +97,11 @@ impl Machines {
         let Course { duration, exit_code, stops } = shell.run(&words, 0);
         if unknown {
             let image = &container.start.image;
+            let is_tool = words.first().is_some_and(|first| is_common_tool(first));
             let hint = match configured_for(image, &self.configured) {
-                Some(app) if app.has_shell.is_none() => format!(
-                    " in {image} (say in seatrial.toml whether its image has a `shell`, and name among \
-                     its `probes` what tells whether it answers)"
-                ),
+                Some(app) if app.has_shell.is_none() && is_tool => {
+                    format!(" in {image} (say in seatrial.toml whether its image has a `shell`)")
+                }
                 Some(_) => format!(
                     " in {image} (name among its `probes` in seatrial.toml what tells whether it answers)"
                 ),
