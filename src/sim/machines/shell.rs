@@ -103,7 +103,8 @@ impl Machines {
                     format!(" in {image} (say in seatrial.toml whether its image has a `shell`)")
                 }
                 Some(_) => format!(
-                    " in {image} (name among its `probes` in seatrial.toml what tells whether it answers)"
+                    " in {image} (a probe that tells whether it answers can be named among its `probes` \
+                     in seatrial.toml)"
                 ),
                 None => String::new(),
             };
