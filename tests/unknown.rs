@@ -98,6 +98,8 @@ fn a_program_that_needs_no_privileges_can_be_denied_them() {
     let denied = with("");
     let scenario = "rollout::ready_capacity";
     assert_unknown(&denied, scenario, "memory_mib = 64\nunprivileged = true");
+    let rooted = NGINX.replace("nginx:1.27", "a/b\n        securityContext: {runAsUser: 0}");
+    assert!(!judged(&rooted, scenario).1.contains("unprivileged"));
     let single = denied.replace("replicas: 3", "replicas: 1");
     assert_eq!(judged(&single, "spread::distinct_nodes").0, Failed);
     let judged = |yaml: &str, unprivileged: bool| {
@@ -218,6 +220,9 @@ fn a_bystander_may_be_what_no_model_knows() {
     let with = |bystander: &str| format!("{NGINX}{bystander}");
     let (verdict, message) = judged(&with(BYSTANDER), scenario);
     assert_eq!(verdict, Passed, "{message}");
+    let failed = support::judged(&with(BYSTANDER), "spread::busy_cluster");
+    assert_eq!(failed.verdict, Failed, "{}", failed.message);
+    assert!(!failed.diagnosis.join("\n").contains("cart"), "{:?}", failed.diagnosis);
     let told = "of Deployment default/cart (start)";
     assert_unknown(&with(&BYSTANDER.replace("ClusterIP", "NodePort")), scenario, told);
     assert_unknown(&with(&format!("{BYSTANDER}{BUDGET}")), scenario, told);

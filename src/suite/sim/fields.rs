@@ -1,7 +1,5 @@
 //! The fields of a stack that the simulator does not act on, and which of them a scenario depends on.
 
-use serde_json::Value;
-
 use crate::engine::sim::{GenericApp, description};
 use crate::k8s::coverage::START;
 use crate::stack::{Manifest, UnmodelledField};
@@ -9,7 +7,7 @@ use crate::suite::run::RunRequest;
 use crate::suite::scenario::{Aspect, Scenario};
 
 use super::bystanders::Bystanders;
-use super::programs::programs;
+use super::programs::{Program, programs};
 
 /// How paths of a workload's pod begin.
 const POD: &str = "spec.template.spec.";
@@ -114,15 +112,10 @@ fn concerned(
     programs.peek().is_some() && programs.all(|each| described(each.image()).is_some_and(&holds))
 }
 
-/// Whether the security contexts of `pod` deny its programs something.
-pub(super) fn denies(pod: &Value) -> bool {
-    let own = pod.get("securityContext").into_iter();
-    let lists = ["containers", "initContainers"].into_iter();
-    let containers = lists.flat_map(|list| pod[list].as_array().into_iter().flatten());
-    let contexts = own.chain(containers.filter_map(|each| each.get("securityContext")));
-    let mut fields = contexts.filter_map(Value::as_object).flatten();
-    fields.any(|(name, value)| match name.as_str() {
-        "capabilities" => !value["drop"].is_null(),
-        _ => *value != false && DENIALS.contains(&name.as_str()),
+/// Whether one of `fields` denies `program` something.
+pub(super) fn is_denied(fields: &[UnmodelledField], program: &Program<'_>) -> bool {
+    fields.iter().any(|field| {
+        field.object == program.manifest.object_ref
+            && denied(&field.path).is_some_and(|of| program.is_at(of))
     })
 }

@@ -11,7 +11,7 @@ use crate::suite::discover::target_port;
 use crate::suite::run::RunRequest;
 use crate::suite::target::{Front, StackTarget};
 
-use super::fields::denies;
+use super::fields::is_denied;
 use super::workloads;
 
 const PROBES: [&str; 3] = ["/startupProbe", "/readinessProbe", "/livenessProbe"];
@@ -19,7 +19,7 @@ const HOOKS: [&str; 2] = ["/lifecycle/postStart", "/lifecycle/preStop"];
 
 /// One container as it is written.
 pub(super) struct Program<'a> {
-    manifest: &'a Manifest,
+    pub(super) manifest: &'a Manifest,
     /// `containers` or `initContainers`.
     list: &'static str,
     idx: usize,
@@ -96,7 +96,7 @@ pub(super) fn without_model(request: &RunRequest) -> Option<String> {
         described.push(image);
         is_new.then(|| {
             let port = declared_port(request, &target, program.image());
-            suggestion(program, port.unwrap_or(8080))
+            suggestion(request, program, port.unwrap_or(8080))
         })
     });
     Some(format!(
@@ -109,7 +109,7 @@ pub(super) fn without_model(request: &RunRequest) -> Option<String> {
 }
 
 /// An entry of `seatrial.toml` that says of `program` what its manifest takes for granted.
-fn suggestion(program: &Program<'_>, port: u64) -> String {
+fn suggestion(request: &RunRequest, program: &Program<'_>, port: u64) -> String {
     let mut text = format!(
         "\n[[app]]\n\
          image = \"{}\"\n\
@@ -120,12 +120,8 @@ fn suggestion(program: &Program<'_>, port: u64) -> String {
         repository(program.image())
     );
     let (probes, hooks) = (program.commands(&PROBES), program.commands(&HOOKS));
-    if probes
-        .iter()
-        .chain(&hooks)
-        .filter_map(|command| first_words(command))
-        .any(|(has_shell, _)| has_shell)
-    {
+    let needs_shell = |command: &Vec<&str>| first_words(command).is_some_and(|(shell, _)| shell);
+    if probes.iter().chain(&hooks).any(needs_shell) {
         text.push_str("\nshell = true");
     }
     let names = probes.iter().filter_map(|command| first_words(command)).map(|(_, name)| name);
@@ -135,7 +131,7 @@ fn suggestion(program: &Program<'_>, port: u64) -> String {
     if !probes.is_empty() {
         text.push_str(&format!("\nprobes = {probes:?}"));
     }
-    if program.manifest.value.pointer("/spec/template/spec").is_some_and(denies) {
+    if is_denied(&request.stack.unmodelled(), program) {
         text.push_str("\nunprivileged = true");
     }
     text
